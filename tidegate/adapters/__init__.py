@@ -1,0 +1,1 @@
+"""The only place with sockets, files and subprocesses. Library exceptions end here."""

@@ -1,0 +1,227 @@
+"""What users write: `Application` and its `Stage`s, read from the fleet folder, frozen, unknown keys refused."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def parse_duration(value: object) -> timedelta:
+    """`90s`, `15m`, `1h30m`, `2d` as people write them in Kubernetes and Prometheus."""
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and value and not _DURATION.sub("", value):
+        return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in _DURATION.findall(value)))
+    raise ValueError("a duration is a number with a unit, like 30s, 15m or 1h30m")
+
+
+def format_duration(value: timedelta) -> str:
+    """The shortest text that `parse_duration` reads back."""
+    seconds = value.total_seconds()
+    for unit in ("d", "h", "m"):
+        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    Field(json_schema_extra={"type": "string", "examples": ["30s", "15m", "1h30m"]}),
+]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+class Strict(BaseModel):
+    """Frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Section(BaseModel):
+    """A plug-in's section: `kind` names the file, the rest is checked by that plug-in's `Settings`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but `kind`."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def _kind_only(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+KindOrSection = Annotated[Section, BeforeValidator(_kind_only)]
+
+
+class Source(Strict):
+    """Where the code lives and which of its paths matter."""
+
+    git: str
+    branch: str = "main"
+    paths: tuple[str, ...] = ("**",)
+
+
+class Test(Strict):
+    """A command; exit code 0 passes. `junit` is read when the file is there."""
+
+    __test__ = False  # not a pytest class
+
+    run: tuple[str, ...]
+    timeout: Duration = timedelta(minutes=15)
+    junit: str | None = None
+    memory: str = "2Gi"
+    env: dict[str, str] = {}
+
+
+def _builder(value: object) -> object:
+    return {"kind": "docker", **value} if isinstance(value, dict) and "kind" not in value else value
+
+
+class Integrate(Strict):
+    """Code audit, tests, build: what makes a revision a release."""
+
+    audit: tuple[KindOrSection, ...] = ()
+    test: Test | None = None
+    build: Annotated[Section, BeforeValidator(_builder)]
+
+
+class Config(Strict):
+    """The config repository and how its folders become manifests."""
+
+    git: str
+    branch: str = "main"
+    render: KindOrSection = Section(kind="plain")
+    images: str | None = None
+    """For Helm values: the dotted path of the image. Plain and kustomize find it by name."""
+
+
+class After(Strict):
+    """What the stage before must have shown."""
+
+    soak: Duration = timedelta(0)
+
+
+class Approval(Strict):
+    """How many people must say yes, and which groups they may come from."""
+
+    need: Annotated[int, Field(ge=1)] = 1
+    from_: tuple[str, ...] = Field(default=(), alias="from")
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Window(Strict):
+    """When a stage may change: `allow` or `deny`, like `Mon-Thu 08:00-16:00`, in a time zone."""
+
+    allow: str | None = None
+    deny: str | None = None
+    zone: str = "UTC"
+
+
+class Rollout(Strict):
+    """How a new version takes the traffic."""
+
+    kind: Literal["canary"] = "canary"
+    weights: tuple[Annotated[int, Field(gt=0, lt=100)], ...]
+    every: Duration = timedelta(minutes=10)
+    """Shortest time at each weight."""
+    traffic: KindOrSection = Section(kind="replicas")
+
+
+class Ratio(Strict):
+    """Bad events against all events, canary against stable (`gates.md` A2: anytime-valid rate-ratio test)."""
+
+    kind: Literal["ratio"] = "ratio"
+    name: str
+    bad: str
+    """Counter selector of the bad events."""
+    total: str
+    """Counter selector of all events."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    min_ratio: Annotated[float, Field(gt=1)] = 1.25
+    max_ratio: Annotated[float, Field(gt=1)] = 2.0
+    floor: Annotated[float, Field(ge=0, lt=1)] | None = None
+    critical: bool = True
+
+
+class Threshold(Strict):
+    """One number from one query against a bound; a value equal to the bound passes."""
+
+    kind: Literal["threshold"] = "threshold"
+    name: str
+    query: str
+    """PromQL that gives one number; the canary's matchers are put into every selector of it."""
+    max: float | None = None
+    min: float | None = None
+    arm: Literal["canary", "all"] = "canary"
+    """Which pods the query looks at; `all` leaves it as written."""
+    failures: Annotated[int, Field(ge=0)] = 0
+    """Failing measurements that are tolerated; one more fails the check."""
+    critical: bool = True
+
+
+Check = Annotated[Ratio | Threshold, Field(discriminator="kind")]
+
+
+class Gate(Strict):
+    """What must be seen in the metrics before the next step."""
+
+    metrics: Section
+    checks: tuple[Check, ...] = Field(min_length=1)
+    every: Duration = timedelta(minutes=1)
+    """Length of one check interval; at least four scrape intervals."""
+    min_bake: Duration = timedelta(minutes=10)
+    max_duration: Duration = timedelta(minutes=60)
+    inconclusive: Literal["hold", "rollback", "promote"] = "hold"
+    warmup: Duration = timedelta(0)
+    """Life of a canary pod that is no evidence yet."""
+    track_label: str = "track"
+    """Prometheus label that carries the pods' `tidegate.dev/track`."""
+    scrape_interval: Duration = timedelta(seconds=15)
+    """How often the targets are scraped; older samples than two of these are stale."""
+
+
+class Stage(Strict):
+    """One environment of one application."""
+
+    name: Name
+    path: str
+    """Folder of the stage in the config repository."""
+    target: Section
+    verify: tuple[Section, ...] = ()
+    after: dict[str, After] = {}
+    approval: Approval | None = None
+    windows: tuple[Window, ...] = ()
+    rollout: Rollout | None = None
+    gate: Gate | None = None
+    on_failure: Literal["rollback", "hold"] = "rollback"
+    progress_deadline: Duration = timedelta(minutes=10)
+    """How long the stage may take to become healthy after an apply."""
+    supersede: Literal["supersede", "queue", "finish"] = "supersede"
+
+
+class Application(Strict):
+    """One deliverable: where its code is, how it becomes a release, where the release goes."""
+
+    kind: Literal["Application"]
+    name: Name
+    source: Source
+    integrate: Integrate
+    config: Config
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; `KeyError` when there is none."""
+        return next(s for s in self.stages if s.name == name)
