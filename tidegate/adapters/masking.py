@@ -1,4 +1,4 @@
-"""Secrets never leave a step: every spelling of one in its output becomes `***`, also across chunk borders."""
+"""Secrets never leave a step: every spelling of one in its output becomes `***`, across chunk borders too."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def forms(secret: str) -> frozenset[str]:
-    """Every text that gives it away: literal, base64 (three offsets, both alphabets), URL, JSON, HTML, hex."""
+    """Texts that give it away: literal, base64 (three offsets, both alphabets), URL, JSON, HTML, hex."""
     stripped = secret.strip()
     if len(stripped) < SHORTEST:
         return frozenset()

@@ -1,9 +1,9 @@
 """One command of CI as a confined child: scrubbed environment, limits, masked live output, killed as a whole.
 
-The command gets an empty HOME and only PATH, LANG, TMPDIR and what the step names; it runs in a session of its
-own under `steps_child.py`, which ends everything it started. There is no network isolation on a plain machine: a
-step reaches what the user who runs Tidegate reaches. Where that matters run the worker in a pod or container with
-its own network policy.
+The command gets an empty HOME and only PATH, LANG, TMPDIR and what the step names; it runs in a session of
+its own under `steps_child.py`, which ends everything it started. There is no network isolation on a plain
+machine: a step reaches what the user who runs Tidegate reaches. Where that matters run the worker in a pod or
+container with its own network policy.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class StepResult:
     code: int
     """Exit code; negative: the signal's number, as `subprocess` says it."""
     reason: str
-    """`exit 0`, `exit 1`, `timed out after 15m`, `killed: memory (limit 2Gi)`, `killed: SIGSEGV`, `cancelled`"""
+    """`exit 1`, `timed out after 15m`, `killed: memory (limit 2Gi)`, `killed: SIGSEGV`, `cancelled`, …"""
     tail: str
     """The last lines of output, masked."""
     seconds: float
@@ -196,11 +196,16 @@ class _Child:
             os.close(self._life)
             self._life = -1
 
+    def kill_group(self) -> None:
+        """SIGKILL for the step, none for its small parent, which then cleans up."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.pgid is not None and self.process.poll() is None:
+                os.killpg(self.pgid, signal.SIGKILL)
+
     def kill(self) -> None:
-        for pid, send in ((self.pgid, os.killpg), (self.process.pid, os.kill)):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if pid is not None and self.process.poll() is None:
-                    send(pid, signal.SIGKILL)
+        """SIGKILL for the step and its small parent."""
+        self.kill_group()
+        self.process.kill()
 
     def close(self) -> None:
         """Waits for it, killing it when it takes too long; closes every pipe."""
@@ -219,19 +224,21 @@ def _plan(step: Step, home: str) -> dict[str, object]:
     env = {"PATH": path, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": str(Path(home, "tmp")), **step.env}
     stdout = str(step.stdout) if step.stdout else None
     memory = parse_size(step.memory)
-    return {"argv": step.argv, "cwd": str(step.cwd), "env": env, "memory": memory, "stdout": stdout}
+    limits = {"memory": memory, "processes": PROCESSES}
+    return {"argv": step.argv, "cwd": str(step.cwd), "env": env, "stdout": stdout, **limits}
 
 
 def _excess(pid: int, memory: int, memory_text: str) -> str | None:
     """Why the processes below `pid` must be killed, if they must: their memory or their number."""
     import psutil
 
+    # the session first: one cheap system call per process, so that a fork bomb is found while it grows
+    if sum(1 for other in psutil.pids() if _session(other) == pid) > PROCESSES:
+        return f"killed: more than {PROCESSES} processes"
     try:
         family = psutil.Process(pid).children(recursive=True)
     except psutil.Error:
         return None
-    if len(family) > PROCESSES:
-        return f"killed: more than {PROCESSES} processes"
     resident = proportional = 0
     for process in family:
         try:
@@ -249,6 +256,13 @@ def _excess(pid: int, memory: int, memory_text: str) -> str | None:
     return f"killed: memory (limit {memory_text})" if proportional > memory else None
 
 
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
+
+
 def run(
     step: Step,
     *,
@@ -258,8 +272,8 @@ def run(
 ) -> StepResult:
     """Runs the step to its end and says how it ended; a failed command is an answer, not an exception.
 
-    Blocks; `on_line` is called in the calling thread with every masked line. When it returns or raises nothing
-    of the step is left running (elsewhere than on Linux a process that left the group by `setsid` may be).
+    Blocks; `on_line` is called in the calling thread with every masked line. When it returns or raises,
+    nothing of the step is left running (except on other systems than Linux what left the group by `setsid`).
     """
     masker = Masker(secrets)
     output = _Output(on_line, masker)
@@ -310,6 +324,8 @@ def _attend(child: _Child, step: Step, output: _Output, cancelled: threading.Eve
             elif stopped is None and now > watch:
                 stopped = _excess(child.process.pid, memory, step.memory)
                 watch = time.monotonic() + _WATCH
+                if stopped is not None:
+                    child.kill_group()
             if stopped is not None:
                 child.end()
     return stopped

@@ -2,9 +2,9 @@
 
 Run as a file by `tidegate.adapters.steps` (`python -I -S steps_child.py PLAN_FD LIFE_FD REPORT_FD`), so it
 imports the standard library only and starts in about 20 ms. It reads the plan as JSON, runs the command in a
-process group of its own, and ends it when the life line closes: that happens when the run is cancelled, is out of
-time, or the process that asked for it was killed. On Linux it is a subreaper: what left the group by `setsid`
-comes to it and is killed, too.
+process group of its own, and ends it when the life line closes: that happens when the run is cancelled, is
+out of time, or the process that asked for it was killed. On Linux it is a subreaper: what left the group by
+`setsid` comes to it and is killed, too.
 """
 
 from __future__ import annotations
@@ -39,14 +39,27 @@ def _limit(kind: int, value: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
+def _of_user() -> int:
+    """Threads of our user; where /proc does not tell, a guess that leaves room."""
+    count = 0
+    for name in filter(str.isdigit, os.listdir("/proc")) if _LINUX else ():
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == os.getuid():
+                count += len(os.listdir(f"/proc/{name}/task"))
+    return count or 1_000
+
+
 def _become(plan: dict[str, Any]) -> None:
     """In the child: limits, own group, then the command. Never returns."""
     os.setpgid(0, 0)
+    os.nice(5)  # a busy step must not starve the worker, whose lease has to be renewed
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _limit(resource.RLIMIT_CORE, 0)
     # RLIMIT_DATA and not RLIMIT_AS: since Linux 4.7 it counts private writable memory; AS would also count
     # what runtimes (V8, Go, Java, sanitizers) only reserve, and kill programs that use a tenth of their limit
     _limit(resource.RLIMIT_DATA, plan["memory"])
+    if os.geteuid() != 0:  # the limit counts all processes of the user, and does not hold for root
+        _limit(resource.RLIMIT_NPROC, _of_user() + plan["processes"])
     for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     os.chdir(plan["cwd"])
