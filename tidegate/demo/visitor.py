@@ -1,9 +1,9 @@
-"""The people who use digits: steady, labelled requests to its Service; every answer becomes one line of a log.
+"""The people who use digits: steady, labelled requests to its Service; each answer is one line of a log.
 
     python -m tidegate.demo.visitor --service URL-OF-THE-SERVICE-OBJECT --log answers.jsonl
 
-The images are those nobody trained on, with a scanner's noise. A fixed share of the visitors has older scanners,
-which send pixels with decimals. The same requests in the same order every time.
+The images are those nobody trained on, with a scanner's noise. A fixed share of the visitors has older
+scanners, which send pixels with decimals. The same requests in the same order every time.
 """
 
 from __future__ import annotations

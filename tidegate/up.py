@@ -1,0 +1,178 @@
+"""`tidegate up`: a Prefect server (unless there is one), our flows registered with it, a runner for them.
+
+Everything is a child process of this one. What dies is started again; Ctrl-C stops all of it, nothing else.
+The database of the server may be deleted at any time: what counts is in Git and in the cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess  # nosec B404
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.errors import Refused, Unreachable
+from tidegate.processes import Processes, answers, free_port
+from tidegate.settings import Settings, settings
+
+POOL = "tidegate"
+SERVER_SECONDS = 120.0
+REGISTER_SECONDS = 180.0
+ROOT = Path(__file__).resolve().parent.parent
+
+Say = Callable[[str], None]
+
+
+def server_settings(home: Path, port: int) -> dict[str, str]:
+    """How our own server runs: one SQLite file, leases that survive a restart, nothing sent anywhere."""
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def client_settings(home: Path, api: str) -> dict[str, str]:
+    """How runner and flows talk to a server: quick polls, heartbeats, our log lines in the run."""
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": api,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_LOGGING_ROOT_LEVEL": "INFO",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A running Prefect with our flows in it."""
+
+    api: str
+    home: Path
+    """`PREFECT_HOME` of everything here."""
+
+    @property
+    def ui(self) -> str:
+        """What to open in a browser."""
+        return self.api.removesuffix("/api")
+
+
+class Up:
+    """The parts of `tidegate up`, startable one by one; the demo puts its own world around them."""
+
+    def __init__(self, processes: Processes, home: Path, *, env: Mapping[str, str] | None = None) -> None:
+        self.processes, self.home = processes, home
+        self.env = dict(env or {})
+
+    def server(self, api: str | None = None) -> Platform:
+        """A healthy server: the one at `api`, else our own on a free port."""
+        prefect = self.home / "prefect"
+        prefect.mkdir(parents=True, exist_ok=True)
+        if api:
+            if not answers(f"{api}/health"):
+                raise Unreachable(
+                    f"no healthy Prefect server at {api}; unset PREFECT_API_URL and we start one"
+                )
+            return Platform(api, prefect)
+        port = free_port()
+        child = self.processes.start(
+            "prefect-server",
+            [*_python("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env={**self.env, **server_settings(prefect, port)},
+            cwd=ROOT,
+        )
+        self.processes.wait(
+            child, lambda: answers(f"http://127.0.0.1:{port}/api/health"), seconds=SERVER_SECONDS
+        )
+        return Platform(f"http://127.0.0.1:{port}/api", prefect)
+
+    def register(self, platform: Platform) -> None:
+        """Tell the server about our flows, schedules, limits and automations; `Unreachable` says why not."""
+        argv = _python("deployments.apply")
+        try:
+            done = subprocess.run(  # nosec B603
+                argv,
+                env={**os.environ, **self.env, **client_settings(platform.home, platform.api)},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=REGISTER_SECONDS,
+            )
+        except subprocess.TimeoutExpired as slow:
+            raise Unreachable(f"registering the flows took longer than {REGISTER_SECONDS:.0f} s") from slow
+        if done.returncode:
+            raise Unreachable(f"registering the flows failed:\n{(done.stdout + done.stderr).strip()[-4000:]}")
+
+    def runner(self, platform: Platform) -> None:
+        """A worker that starts each flow run as a process here."""
+        self.processes.start(
+            "runner",
+            [*_python("prefect"), "worker", "start", "--pool", POOL, "--type", "process"],
+            env={**self.env, **client_settings(platform.home, platform.api)},
+            cwd=ROOT,
+        )
+
+
+def _python(module: str) -> list[str]:
+    return [sys.executable, "-m", module]
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Hold the folder's lock; `Refused` when another process uses the same TIDEGATE_HOME."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise Refused(
+                f"{home}: already in use by another tidegate; stop it, or set TIDEGATE_HOME"
+            ) from taken
+        yield
+
+
+def hear_sigterm() -> None:
+    """From now on SIGTERM is like Ctrl-C, also where a shell's `&` had both ignored. Main thread only."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def up(given: Settings | None = None, *, say: Say = print) -> int:
+    """Start everything, print where the UI is, stay until Ctrl-C or SIGTERM; the exit code."""
+    home = (given or settings()).home
+    hear_sigterm()
+    with contextlib.suppress(KeyboardInterrupt), alone(home), Processes(home / "logs") as processes:
+        parts = Up(processes, home)
+        platform = parts.server(os.environ.get("PREFECT_API_URL"))
+        say(f"UI        {platform.ui}")
+        parts.register(platform)
+        parts.runner(platform)
+        say(f"API       {platform.api}   (export PREFECT_API_URL={platform.api} for `tidegate run`)")
+        say(f"logs      {processes.logs}")
+        say("The runner is up. Ctrl-C stops everything that was started here.")
+        while True:
+            time.sleep(0.5)
+            for name in processes.revive():
+                say(f"{name} had ended and was started again")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(up())
