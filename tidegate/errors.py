@@ -17,6 +17,8 @@ whether to retry: one rule for every task reads `retryable`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -27,10 +29,29 @@ class TidegateError(Exception):
     exit_code: ClassVar[int] = 3
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in a file the user wrote, its place (from 1), and what helps."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}" + (f"; {self.hint}" if self.hint else "")
+
+
 class SpecError(TidegateError):
     """What the user wrote cannot be used; the message carries one line per problem."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "", *, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message or "\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+        """All of them, when they have places in files."""
 
 
 class PluginError(TidegateError):
