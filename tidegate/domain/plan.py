@@ -1,0 +1,341 @@
+"""Every change to a cluster first exists here, as a value that can be printed, tested and refused."""
+
+from __future__ import annotations
+
+import difflib
+import hmac
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from tidegate.domain import compare, fields, order
+from tidegate.domain.inventory import Entry, Inventory, entry
+from tidegate.domain.manifests import Manifest, Ref, dump, is_masked, masked, ref
+from tidegate.domain.tracking import APP_LABEL, TRACKING_ID, Owner, annotations_of, tracked_by
+
+__all__ = ["Action", "Change", "Owner", "Plan", "Refusal", "SyncResult", "plan"]
+
+_MAX_LINES, _MAX_WIDTH = 300, 400
+_NEVER_PRUNED = {
+    ("", "Namespace"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+}
+_TAG_KEY = secrets.token_bytes(16)
+"""Keys the tags of secret values in diffs: equal inside one process, not comparable across."""
+
+
+class Action(StrEnum):
+    """What will be done to one object."""
+
+    Create = "create"
+    Update = "update"
+    Prune = "prune"
+    Unchanged = "unchanged"
+    Refused = "refused"
+
+
+_SIGNS = {
+    Action.Create: "+",
+    Action.Update: "~",
+    Action.Prune: "-",
+    Action.Unchanged: "=",
+    Action.Refused: "!",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The API server's answer to a dry-run it would not accept, in its own words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What will happen to one object, and why."""
+
+    ref: Ref
+    action: Action
+    desired: Manifest | None = None
+    live: Manifest | None = None
+    predicted: Manifest | None = None
+    """The object after the apply, as the API server's dry-run answered."""
+    reason: str = ""
+    blocks: bool = False
+    """True for a refusal that must stop the whole plan; a refused prune only leaves one object alone."""
+
+    def diff(self) -> str:
+        """Unified diff of the fields we own, secrets masked, at most 300 lines; may be empty."""
+        if self.action not in (Action.Create, Action.Update, Action.Prune):
+            return ""
+        before, after = _sides(self)
+        lines = difflib.unified_diff(
+            _lines(before), _lines(after), f"{self.ref} (live)", f"{self.ref} (desired)", lineterm=""
+        )
+        return _bounded(list(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All changes of one stage, in the order of applying."""
+
+    changes: tuple[Change, ...]
+    inventory: Inventory | None = None
+    """What the stage had in the cluster when we looked."""
+
+    @property
+    def writes(self) -> tuple[Change, ...]:
+        """Changes that write to the cluster; empty when all is as it should be."""
+        return tuple(c for c in self.changes if c.action in (Action.Create, Action.Update, Action.Prune))
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Sentences that forbid applying any of it; empty for a plan that may be applied."""
+        return tuple(f"{c.ref}: {c.reason}" for c in self.changes if c.blocks)
+
+    def summary(self) -> str:
+        """`1 to create, 2 to update, 5 unchanged`; says when nothing is to do."""
+        counts = Counter(c.action for c in self.changes)
+        if not self.changes:
+            return "nothing to do: no objects"
+        if set(counts) == {Action.Unchanged}:
+            return f"nothing to do: {_objects(counts[Action.Unchanged])} as desired"
+        words = {Action.Unchanged: "unchanged", Action.Refused: "refused"}
+        parts = (f"{counts[a]} {words.get(a, f'to {a.value}')}" for a in Action if counts[a])
+        return ", ".join(parts)
+
+    def text(self) -> str:
+        """For eyes: the summary, then a line per object with its reason and diff; the unchanged are counted."""
+        shown = [c for c in self.changes if c.action is not Action.Unchanged or c.reason]
+        return "\n".join([self.summary(), *(_told(c) for c in shown)]) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines: JSON-ready, secrets masked; `changes` in the order of applying."""
+        return {
+            "summary": self.summary(),
+            "writes": len(self.writes),
+            "refused": list(self.refusals),
+            "changes": [
+                {
+                    "group": c.ref.group,
+                    "version": c.ref.version,
+                    "kind": c.ref.kind,
+                    "namespace": c.ref.namespace,
+                    "name": c.ref.name,
+                    "action": c.action.value,
+                    "reason": c.reason,
+                    "diff": c.diff(),
+                }
+                for c in self.changes
+            ],
+        }
+
+    def entries(self) -> Iterator[Entry]:
+        """Inventory entries of all desired objects; of a masked Secret the entry it had."""
+        old = self.inventory.entries if self.inventory else {}
+        for c in self.changes:
+            if c.desired is None:
+                continue
+            made = entry(c.desired, c.live)
+            yield replace(old.get(c.ref, made), uid=made.uid) if is_masked(c.desired) else made
+
+    def kept(self) -> frozenset[Ref]:
+        """Objects outside the desired set that stay ours: not pruned by a guard, or still being deleted."""
+        owner = str(self.inventory.owner) if self.inventory else None
+        return frozenset(
+            c.ref
+            for c in self.changes
+            if c.desired is None and c.action is not Action.Prune and tracked_by(c.live) == owner
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What an apply did."""
+
+    applied: tuple[Ref, ...] = ()
+    pruned: tuple[Ref, ...] = ()
+    unchanged: tuple[Ref, ...] = ()
+    problems: tuple[str, ...] = ()
+    """One sentence per object that could not be applied or pruned; empty when all went well."""
+
+
+def plan(
+    desired: Sequence[Manifest],
+    live: Mapping[Ref, Manifest],
+    predicted: Mapping[Ref, Manifest | Refusal],
+    inventory: Inventory,
+    *,
+    allow_empty: bool = False,
+) -> Plan:
+    """What to do so that `live` becomes `desired`.
+
+    `desired` carries our tracking annotation; `live` holds what exists of the desired and the inventoried
+    objects; `predicted` the dry-run answers for those not certainly unchanged. Guards: an object tracked by
+    somebody else is refused; Namespaces, CRDs, volumes and objects that ask for it are never pruned, nor is
+    everything at once, unless `allow_empty`.
+    """
+    names = {ref(m) for m in desired}
+    changes = [_wanted(m, live.get(ref(m)), predicted.get(ref(m)), inventory) for m in desired]
+    for name, known in inventory.entries.items():
+        if name not in names and name in live:
+            changes.append(_unwanted(known, live[name], inventory.owner))
+    if not desired and not allow_empty:
+        changes = [_guarded(c) for c in changes]
+    return Plan(tuple(sorted(changes, key=_in_order)), inventory)
+
+
+def _in_order(change: Change) -> tuple[bool, tuple[int, str, str, str, str]]:
+    return (change.desired is None, order.key(change.ref))
+
+
+def _wanted(
+    desired: Manifest, live: Manifest | None, predicted: Manifest | Refusal | None, inventory: Inventory
+) -> Change:
+    name = ref(desired)
+    other = tracked_by(live)
+    if other is not None and other != str(inventory.owner):
+        return _refused(name, desired, live, f"belongs to {other}; remove it there or rename it here")
+    if is_masked(desired):
+        return _kept_secret(name, desired, live)
+    if isinstance(predicted, Refusal):
+        return _refused(name, desired, live, predicted.reason)
+    if live is None:
+        return Change(name, Action.Create, desired, None, predicted)
+    if live.get("metadata", {}).get("deletionTimestamp"):
+        return Change(name, Action.Create, desired, live, predicted, "created anew once the old one is gone")
+    if predicted is None:
+        same = compare.certainly_unchanged(desired, live, inventory.entries.get(name))
+    else:
+        same = not compare.is_drift(live, predicted)
+    if same:
+        return Change(name, Action.Unchanged, desired, live, predicted)
+    change = Change(name, Action.Update, desired, live, predicted)
+    return replace(change, reason=_what_changes(change))
+
+
+def _refused(name: Ref, desired: Manifest, live: Manifest | None, reason: str) -> Change:
+    return Change(name, Action.Refused, desired, live, None, reason, blocks=True)
+
+
+def _kept_secret(name: Ref, desired: Manifest, live: Manifest | None) -> Change:
+    if live is None:
+        return _refused(name, desired, live, "is gone, and only digests of it are recorded; render it again")
+    return Change(name, Action.Unchanged, desired, live)
+
+
+def _unwanted(known: Entry, live: Manifest, owner: Owner) -> Change:
+    """Prune, or the reason not to. What is not ours any more is said once and then forgotten."""
+    meta = live.get("metadata") or {}
+    leave = Change(known.ref, Action.Refused, None, live)
+    if tracked_by(live) != str(owner):
+        return replace(leave, reason=f"left alone: now belongs to {tracked_by(live) or 'nobody we know'}")
+    if known.uid and known.uid != meta.get("uid"):
+        return replace(leave, reason="left alone: it was deleted and made again by somebody else")
+    if meta.get("deletionTimestamp"):
+        waits = f", waits for {', '.join(meta['finalizers'])}" if meta.get("finalizers") else ""
+        return replace(leave, action=Action.Unchanged, reason=f"is being deleted{waits}")
+    if (known.ref.group, known.ref.kind) in _NEVER_PRUNED:
+        return replace(leave, reason=f"not pruned: a {known.ref.kind} is only deleted by hand")
+    if why := _asks_to_stay(live):
+        return replace(leave, reason=f"not pruned: {why}")
+    return replace(leave, action=Action.Prune, reason="no longer in the rendered set")
+
+
+def _asks_to_stay(live: Manifest) -> str:
+    notes = annotations_of(live)
+    options = {o.strip() for o in notes.get("argocd.argoproj.io/sync-options", "").split(",")}
+    if "Prune=false" in options:
+        return "it is annotated argocd.argoproj.io/sync-options: Prune=false"
+    return "it is annotated tidegate.dev/prune: false" if notes.get("tidegate.dev/prune") == "false" else ""
+
+
+def _guarded(change: Change) -> Change:
+    if change.action is not Action.Prune:
+        return change
+    reason = "nothing was rendered, pruning would remove everything; allow an empty set if that is meant"
+    return replace(change, action=Action.Refused, reason=reason, blocks=True)
+
+
+# --- what people read ---------------------------------------------------------------------------------------
+
+
+def _what_changes(change: Change) -> str:
+    before, after = _sides(change)
+    paths = list(compare.changed_paths(before, after))
+    if paths:
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        return f"{', '.join(paths[:3])}{more}"
+    if tracked_by(change.live) is None:
+        return "taken over as it is"
+    return "fields we do not own, changed by defaults or webhooks"
+
+
+def _sides(change: Change) -> tuple[Manifest | None, Manifest | None]:
+    """Live and coming state, reduced to the fields we own on either side, fit for eyes."""
+    gone = change.action is Action.Create and change.live is not None
+    live, coming = (None if gone else change.live), change.predicted or change.desired
+    ours, coming_ours = fields.owned(live), fields.owned(change.predicted)
+    if change.predicted is not None and coming_ours is not None:
+        mask = fields.union(ours, coming_ours) if ours is not None else coming_ours
+        return _fit(live, mask), _fit(coming, coming_ours)
+    if coming is None or live is None:
+        return _fit(live, ours), _fit(coming, None)
+    return _shaped(_fit(live, None), _fit(coming, None)), _fit(coming, None)
+
+
+def _fit(obj: Manifest | None, mask: fields.FieldSet | None) -> Manifest | None:
+    if obj is None:
+        return None
+    clean = masked(obj, _tag)
+    if mask is not None:
+        named = {"name": clean["metadata"].get("name"), "namespace": clean["metadata"].get("namespace")}
+        shape = fields.project(clean, mask) or {}
+        meta = {k: v for k, v in named.items() if v} | (shape.get("metadata") or {})
+        clean = {"apiVersion": clean["apiVersion"], "kind": clean["kind"], **shape, "metadata": meta}
+    for part, key in (("annotations", TRACKING_ID), ("labels", APP_LABEL)):
+        # Our own marks are on everything; in a diff they would only be noise.
+        left = {k: v for k, v in (clean["metadata"].get(part) or {}).items() if k != key}
+        clean["metadata"] = {k: v for k, v in clean["metadata"].items() if k != part} | (
+            {part: left} if left else {}
+        )
+    return clean
+
+
+def _shaped(live: Any, like: Any) -> Any:
+    """The parts of `live` that `like` also speaks of, for servers that do not tell who owns what."""
+    if isinstance(live, dict) and isinstance(like, dict):
+        return {k: _shaped(v, like[k]) for k, v in live.items() if k in like}
+    if isinstance(live, list) and isinstance(like, list) and len(live) == len(like):
+        return [_shaped(a, b) for a, b in zip(live, like, strict=True)]
+    return live
+
+
+def _tag(where: str, value: str) -> str:
+    return "••••" + hmac.new(_TAG_KEY, value.encode(), "sha256").hexdigest()[:4]
+
+
+def _lines(obj: Manifest | None) -> list[str]:
+    return dump(obj).decode().splitlines() if obj is not None else []
+
+
+def _bounded(lines: list[str]) -> str:
+    cut = [line if len(line) <= _MAX_WIDTH else f"{line[:_MAX_WIDTH]}…" for line in lines[:_MAX_LINES]]
+    if len(lines) > _MAX_LINES:
+        cut.append(f"… {len(lines) - _MAX_LINES} more lines")
+    return "\n".join(cut) + "\n" if cut else ""
+
+
+def _told(change: Change) -> str:
+    head = f"{_SIGNS[change.action]} {change.ref}" + (f": {change.reason}" if change.reason else "")
+    body = change.diff().splitlines()[2:] if change.action is Action.Update else []
+    return "\n".join([head, *(f"    {line}" for line in body)])
+
+
+def _objects(count: int) -> str:
+    return "1 object is" if count == 1 else f"{count} objects are"
