@@ -1,54 +1,42 @@
-"""Does the evidence allow the next step? Verdicts carry their numbers and can be recomputed from the record."""
+"""Does the evidence allow the next step? Verdicts carry their numbers and can be recomputed from a record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
+from tidegate.spec import Ratio, Threshold
+
+if TYPE_CHECKING:
+    from tidegate.domain.gate.evaluation import evaluate, without_control
+    from tidegate.domain.gate.evidence import from_data, recompute, to_data
+
+__all__ = [
+    "Outcome",
+    "Ratio",
+    "Sample",
+    "Threshold",
+    "Verdict",
+    "evaluate",
+    "from_data",
+    "recompute",
+    "to_data",
+    "without_control",
+]
+
+_HOME = {
+    "evaluate": "evaluation",
+    "without_control": "evaluation",
+    "from_data": "evidence",
+    "recompute": "evidence",
+    "to_data": "evidence",
+}
 
 
-class Outcome(StrEnum):
-    """What a gate can say. Only `Successful` opens it."""
+def __getattr__(name: str) -> Any:
+    """The judging functions, imported at first use: numpy would slow commands that only read outcomes."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-    Successful = "Successful"
-    Failed = "Failed"
-    Inconclusive = "Inconclusive"
-    Error = "Error"
-    Running = "Running"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One interval of one check: counts of both arms, or a gap that says why there are none.
-
-    `canary` and `control` are `(bad, total)` for a ratio, `(value, limit)` for a threshold (control unused).
-    """
-
-    at: float
-    """End of the interval, seconds since the epoch."""
-    canary: tuple[float, float] | None = None
-    control: tuple[float, float] | None = None
-    gap: str | None = None
-    """Why this interval is no evidence (stale, NaN, warnings, …); None when it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the gate says, how sure it is, and everything needed to say it again."""
-
-    outcome: Outcome
-    message: str
-    log_e_fail: float | None = None
-    """Natural log of the e-value against "the canary is no worse"."""
-    log_e_pass: float | None = None
-    """Natural log of the e-value against "the canary is at least max_ratio times worse"."""
-    ratio: float | None = None
-    interval: tuple[float, float] | None = None
-    phi: float = 1.0
-    samples: tuple[Sample, ...] = ()
-    check: str = ""
-    """Name of the check; empty for the verdict of a whole gate."""
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    """The check as written plus queries, window and calibration: with `samples` enough to recompute."""
-    parts: tuple[Verdict, ...] = ()
-    """For a whole gate: the verdict of each check."""
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

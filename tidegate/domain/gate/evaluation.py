@@ -1,0 +1,219 @@
+"""A whole gate: every check along its samples, combined moment by moment; the first that decides counts.
+
+Pure: no clock, no client. Looking more often never changes what is said, because each moment is judged with
+what was known then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from tidegate.domain.gate import dispersion as phi_of
+from tidegate.domain.gate import ratio, threshold
+from tidegate.domain.gate.evalues import REFUTED, Counts, FloatArray, counts
+from tidegate.domain.gate.sentences import seconds
+from tidegate.domain.gate.timeline import Timeline, Window, first, in_window, too_many_gaps
+from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
+from tidegate.spec import Check, Gate, Ratio, Threshold
+
+RULES = 1
+"""Raised whenever the same samples may lead to another verdict."""
+_CRITICAL_WEIGHT = 4.0
+"""Share of α a critical ratio check gets, against 1 for one that is only reported."""
+_SEVERITY = (Outcome.Running, Outcome.Inconclusive, Outcome.Error)
+"""From mildest to worst, where neither all passed nor one failed."""
+
+
+def evaluate(
+    gate: Gate,
+    samples: Mapping[str, Sequence[Sample]],
+    *,
+    started: float,
+    now: float,
+    dispersion: Mapping[str, float] | None = None,
+    queries: Mapping[str, Sequence[str]] | None = None,
+) -> Verdict:
+    """What the gate says at `now` (seconds since the epoch) about a canary that started at `started`.
+
+    `samples` are the intervals of each check by its name; those outside `started` … `now` are ignored.
+    `dispersion` is φ per ratio check where a history measured it; without it φ is assumed and the verdict
+    says so. `queries` are only recorded. Failed: a critical check failed. Successful: all critical checks
+    passed and their newest sample is evidence. Else the worst of Error, Inconclusive, Running. A gate
+    without a critical check treats all as critical. `ValueError` for samples of no check and for two
+    samples of one moment.
+    """
+    if unknown := set(samples) - {check.name for check in gate.checks}:
+        raise ValueError(f"samples of no check: {', '.join(sorted(unknown))}")
+    window = Window(
+        started=float(started),
+        now=float(now),
+        every=gate.every.total_seconds(),
+        min_bake=gate.min_bake.total_seconds(),
+        max_duration=gate.max_duration.total_seconds(),
+    )
+    alphas = shared_alpha(gate.checks)
+    lines = []
+    for check in gate.checks:
+        within = in_window(samples.get(check.name, ()), window)
+        given = (dispersion or {}).get(check.name)
+        blank = _blank(check, within, list((queries or {}).get(check.name, ())))
+        match check:
+            case Ratio():
+                lines.append(_ratio_timeline(check, within, window, blank, alphas[check.name], given))
+            case Threshold():
+                lines.append(threshold.timeline(check, within, window, blank))
+    moment, outcome = _decision(lines, window)
+    parts = tuple(line.verdict(moment, window) for line in lines)
+    return Verdict(
+        outcome=outcome,
+        message=_message(outcome, parts, lines),
+        parts=parts,
+        parameters=_parameters(gate, window, dispersion),
+    )
+
+
+def without_control(gate: Gate) -> Gate | None:
+    """The gate of a first release, which has nothing to compare with: its threshold checks, on all pods.
+
+    None when the gate has no such check.
+    """
+    checks = tuple(c.model_copy(update={"arm": "all"}) for c in gate.checks if isinstance(c, Threshold))
+    return gate.model_copy(update={"checks": checks}) if checks else None
+
+
+def shared_alpha(checks: Sequence[Check]) -> dict[str, float]:
+    """Each ratio check's share of its α: together they keep the promised rate of needless rollbacks."""
+    weights = {c.name: _CRITICAL_WEIGHT if c.critical else 1.0 for c in checks if isinstance(c, Ratio)}
+    total = sum(weights.values())
+    return {c.name: c.alpha * weights[c.name] / total for c in checks if isinstance(c, Ratio)}
+
+
+def _blank(check: Check, samples: tuple[Sample, ...], queries: list[str]) -> Verdict:
+    parameters: dict[str, object] = {"check": check.model_dump(mode="json"), "queries": queries}
+    return Verdict(Outcome.Running, "", samples=samples, check=check.name, parameters=parameters)
+
+
+def _decision(lines: Sequence[Timeline], window: Window) -> tuple[float, Outcome]:
+    """The first moment at which the gate says something final, else `now`; and what it says."""
+    moments = {sample.at for line in lines for sample in line.samples} | {window.now}
+    moments |= {m for m in (window.started + window.max_duration,) if m <= window.now}
+    for moment in sorted(moments):
+        outcome = _combined(lines, moment, window)
+        if outcome is not Outcome.Running:
+            return moment, outcome
+    return window.now, Outcome.Running
+
+
+def _critical(lines: Sequence[Timeline]) -> Sequence[Timeline]:
+    return [line for line in lines if line.check.critical] or lines
+
+
+def _combined(lines: Sequence[Timeline], moment: float, window: Window) -> Outcome:
+    critical = _critical(lines)
+    said = [line.outcome(moment, window) for line in critical]
+    if Outcome.Failed in said:
+        return Outcome.Failed
+    if all(outcome is Outcome.Successful for outcome in said):
+        if all(line.is_complete(moment) for line in critical):
+            return Outcome.Successful
+        return Outcome.Inconclusive if window.expired(moment) else Outcome.Running
+    return max((o for o in said if o is not Outcome.Successful), key=_SEVERITY.index)
+
+
+def _message(outcome: Outcome, parts: Sequence[Verdict], lines: Sequence[Timeline]) -> str:
+    """The sentences of the checks that made the outcome; all of them when the gate is still open."""
+    critical = {line.check.name for line in _critical(lines)}
+    decisive = [p for p in parts if p.check in critical and p.outcome is outcome]
+    return "; ".join(p.message for p in (decisive or parts))
+
+
+def _parameters(gate: Gate, window: Window, dispersion: Mapping[str, float] | None) -> dict[str, Any]:
+    """What `recompute` needs besides the samples; settings of the metrics source stay out: secrets."""
+    written = gate.model_dump(mode="json")
+    written["metrics"] = {"kind": gate.metrics.kind}
+    return {
+        "rule": "gate",
+        "rules": RULES,
+        "code": _code(),
+        "gate": written,
+        "started": window.started,
+        "now": window.now,
+        "dispersion": None if dispersion is None else {name: float(p) for name, p in dispersion.items()},
+    }
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    return version("tidegate")
+
+
+def _ratio_timeline(
+    check: Ratio,
+    samples: tuple[Sample, ...],
+    window: Window,
+    blank: Verdict,
+    alpha: float,
+    given: float | None,
+) -> Timeline:
+    """A ratio check along its samples: the sequential test over the prefixes of its checks."""
+    arms = [(s.canary, s.control) if s.gap is None else (None, None) for s in samples]
+    faults = [_impossible(canary, control) for canary, control in arms]
+    usable = [
+        (a, b) if a is not None and b is not None and fault is None else ((0.0, 0.0), (0.0, 0.0))
+        for (a, b), fault in zip(arms, faults, strict=True)
+    ]
+    data = counts([a for a, _ in usable], [b for _, b in usable])
+    phi = _phi(data, window.every, given)
+    run = ratio.course(check, data, phi, alpha)
+    broken = [fault or gaps for fault, gaps in zip(faults, too_many_gaps(samples), strict=True)]
+    origin = "given" if given is not None else f"assumed: no history, τ = {phi_of.ASSUMED_TAU:g}"
+    parameters = {**blank.parameters, "alpha": alpha, "dispersion": origin}
+    note = "" if given is not None else ", φ assumed"
+
+    def at_sample(index: int | None, outcome: Outcome) -> Verdict:
+        start = replace(blank, outcome=outcome, parameters=parameters)
+        if index is None:
+            return replace(start, message=f"{check.name}: no check yet")
+        after = seconds(samples[index].at - window.started)
+        found = ratio.described(start, check, data, run, index, outcome, after=after, alpha=alpha)
+        if outcome is Outcome.Error:
+            return replace(found, message=f"{check.name}: {broken[index]}")
+        waiting = _waiting(found, outcome, window)
+        return replace(found, message=f"{found.message}{note if found.ratio is not None else ''}{waiting}")
+
+    return Timeline(
+        check=check,
+        samples=samples,
+        failing=first(run.fails.tolist()),
+        passing=first(f and window.baked(s.at) for f, s in zip(run.passes.tolist(), samples, strict=True)),
+        breaking=first(reason is not None for reason in broken),
+        complete=data.informative.tolist(),
+        at_sample=at_sample,
+    )
+
+
+def _phi(data: Counts, every: float, given: float | None) -> FloatArray:
+    if given is not None:
+        return np.full(len(data.informative), max(1.0, float(given)))
+    events = np.cumsum(data.bad_canary + data.bad_control)
+    return phi_of.assumed(events, np.cumsum(data.informative, dtype=np.float64) * every)
+
+
+def _impossible(canary: tuple[float, float] | None, control: tuple[float, float] | None) -> str | None:
+    for name, arm in (("canary", canary), ("control", control)):
+        if arm is not None and (reason := ratio.impossible(arm)):
+            return f"{name}: {reason}"
+    return None
+
+
+def _waiting(found: Verdict, outcome: Outcome, window: Window) -> str:
+    """Why a check with enough evidence to pass still waits."""
+    if outcome is not Outcome.Running or found.log_e_pass is None or found.log_e_pass < np.log(REFUTED):
+        return ""
+    return f"; bakes until {seconds(window.min_bake)}"
