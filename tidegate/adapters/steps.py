@@ -199,7 +199,7 @@ class _Child:
     def kill_group(self) -> None:
         """SIGKILL for the step, none for its small parent, which then cleans up."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self.pgid is not None and self.process.poll() is None:
+            if self.pgid is not None and self.status is None:
                 os.killpg(self.pgid, signal.SIGKILL)
 
     def kill(self) -> None:
@@ -215,6 +215,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self.kill()
             self.process.wait()
+        self.kill_group()  # nothing to do, unless the step killed its small parent
         self.stdout.close()
         os.close(self.report)
 
