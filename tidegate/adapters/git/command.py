@@ -1,0 +1,96 @@
+"""Git through GitPython's command driver, with our environment, a deadline, and a kill that reaches children.
+
+GitPython passes the whole process environment on and puts no limit on time. `Command.execute` is the one
+place all of it goes through (also `Repo`'s own calls and its `cat-file --batch`), so the rules hold
+everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from git import Git, GitCommandError, Repo
+
+from tidegate.errors import OutsideError, Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a git command left."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+class Command(Git):
+    """`Repo.git` of our repositories."""
+
+    __slots__ = ()
+
+    def execute(self, command: Sequence[str], istream: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """GitPython's entry. Processes it talks to itself get no pipe for stderr: nobody would empty it."""
+        if options.get("as_process"):
+            return self.AutoInterrupt(self._start(command, istream, subprocess.DEVNULL), command)
+        done = self.run(command[1:])
+        if done.code:
+            raise GitCommandError(list(command), done.code, done.err)
+        return done.out.decode(errors="surrogateescape").removesuffix("\n")
+
+    def run(self, words: Sequence[str], stdin: bytes = b"", timeout: float = 25.0) -> Output:
+        """Runs `git <words>`; `Unreachable` after `timeout` seconds, when the whole process group is
+        killed.
+        """
+        process = self._start(
+            [self.GIT_PYTHON_GIT_EXECUTABLE or "git", *words], subprocess.PIPE, subprocess.PIPE
+        )
+        with process:
+            try:
+                out, err = process.communicate(stdin, timeout)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                raise Unreachable(f"git {words[0]}: no answer within {timeout:.0f} s") from None
+            except BaseException:
+                _kill(process)
+                raise
+        return Output(process.returncode, out, err.decode(errors="replace"))
+
+    def _start(self, command: Sequence[str], stdin: Any, stderr: int) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                command,
+                env=self._environment,
+                cwd="/",
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,  # one group to kill, and no terminal to ask on
+            )
+        except FileNotFoundError as error:
+            raise OutsideError("git: not installed; install git 2.31 or newer") from error
+        except OSError as error:  # EMFILE, EAGAIN, ENOMEM: the machine is at a limit, not git
+            raise Unreachable(
+                f"git: could not be started ({error.strerror}); the machine is at a limit"
+            ) from error
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Asks first: git removes its lock and temporary files on SIGTERM."""
+    for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=patience)
+            return
+
+
+class Bare(Repo):
+    """GitPython's repository over a mirror: command driver and object reader. One per thread, always."""
+
+    GitCommandWrapperType = Command

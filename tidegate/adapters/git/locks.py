@@ -1,0 +1,82 @@
+"""File locks between processes and threads, and what killed processes leave behind in a mirror."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tidegate.errors import Unreachable
+
+STALE_SECONDS = 60.0
+"""Git commands are killed long before this, so a lock file of this age whose mirror nobody uses has no owner.
+"""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False, timeout: float = 60.0) -> Iterator[None]:
+    """Holds `flock` on `path`; the kernel gives it back when the process dies. `Unreachable` after
+    `timeout`.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _wait(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait(handle: int, mode: int, timeout: float, path: Path) -> None:
+    deadline, pause = time.monotonic() + timeout, 0.002
+    while True:
+        try:
+            fcntl.flock(handle, mode | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"mirror lock {path.name}: still held after {timeout:.0f} s; try again"
+                ) from None
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def try_exclusive(path: Path) -> contextlib.AbstractContextManager[bool]:
+    """Like `locked`, but says `False` instead of waiting."""
+    return _try(path)
+
+
+@contextlib.contextmanager
+def _try(path: Path) -> Iterator[bool]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(mirror: Path, *, older_than: float = STALE_SECONDS) -> list[Path]:
+    """Deletes `*.lock` files and temporary packs and objects of that age. Call it with the mirror locked.
+
+    Argo CD #17623: the lock file of a killed git blocks every application of a repository for good.
+    """
+    removed = []
+    limit = time.time() - older_than
+    for folder, _, names in os.walk(mirror):
+        for name in names:
+            if not (name.endswith(".lock") or name.startswith(("tmp_", "fast_import_crash", ".tmp-"))):
+                continue
+            path = Path(folder, name)
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime <= limit:
+                    path.unlink()
+                    removed.append(path)
+    return removed

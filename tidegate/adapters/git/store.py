@@ -1,0 +1,284 @@
+"""One bare mirror on disk: running git in it, reading its objects, creating, cleaning and renewing it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tidegate.adapters.git import access
+from tidegate.adapters.git.address import Address
+from tidegate.adapters.git.failures import Corrupt, DiskFull, failure
+from tidegate.adapters.git.locks import locked, remove_leftovers, try_exclusive
+from tidegate.errors import OutsideError, Unreachable
+from tidegate.settings import Settings
+
+if TYPE_CHECKING:
+    from tidegate.adapters.git.command import Bare, Command, Output
+
+log = logging.getLogger(__name__)
+
+PACKS_BEFORE_REPACKING = 50
+"""Every fetch leaves a pack; lookups get slower with their number."""
+
+
+class Object(NamedTuple):
+    """A Git object as it is stored."""
+
+    id: str
+    type: str
+    data: bytes
+
+
+class Store:
+    """The mirror's files. Safe to share between threads: each gets its own GitPython `Repo`."""
+
+    def __init__(self, address: Address, settings: Settings) -> None:
+        self.address = address
+        self.timeout = settings.git_timeout
+        self.folder = settings.home / "mirrors"
+        self.path = self.folder / address.key
+        self._settings = settings
+        self._hidden = access.secrets(address, settings)
+        self._local = threading.local()
+        self._generation = 0
+        self._calls = 0
+
+    # -- running git -----------------------------------------------------------------------------------------
+    def run(
+        self, *words: str, stdin: bytes = b"", timeout: float | None = None, ok: Sequence[int] = (0,)
+    ) -> Output:
+        """Runs git in the mirror (which need not exist for `ls-remote`); other exit codes than `ok` raise."""
+        done = self.attempt(*words, stdin=stdin, timeout=timeout)
+        if done.code not in ok:
+            raise failure(self.address.url, done.err)
+        return done
+
+    def attempt(self, *words: str, stdin: bytes = b"", timeout: float | None = None) -> Output:
+        """Like `run`, but every exit code is an answer. Its `err` is scrubbed of secrets."""
+        try:
+            done = self._driver().run(words, stdin, timeout or self.timeout)
+        except Unreachable as error:
+            raise Unreachable(f"{self.address.url}: {error}") from None
+        return done.__class__(done.code, done.out, access.scrub(done.err, self._hidden))
+
+    def _driver(self) -> Command:
+        from tidegate.adapters.git.command import Command
+
+        driver: Command | None = getattr(self._local, "driver", None)
+        if driver is None:
+            driver = self._local.driver = Command()
+            driver.update_environment(**self._environment())
+        return driver
+
+    def _environment(self) -> dict[str, str]:
+        self._make_folder()
+        return access.environment(self.address, self._settings, self.path)
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise DiskFull(
+                f"{self.folder}: cannot be created ({error.strerror}); check TIDEGATE_HOME"
+            ) from error
+
+    # -- objects ---------------------------------------------------------------------------------------------
+    def object(self, name: str) -> Object | None:
+        """An object by id or full ref name, or `None`: through a `cat-file --batch` that stays open (0.1
+        ms).
+        """
+        for last_try in (False, True):
+            repo = self._repo()
+            if repo is None:
+                return None
+            try:
+                return Object(*_fields(repo.git.get_object_data(name)))
+            except BaseException as error:
+                alive = _is_alive(repo)
+                if isinstance(error, ValueError) and alive:
+                    return None  # "<name> missing": the stream is still in step
+                self.forget()  # otherwise the next answer could belong to this question
+                if last_try or not isinstance(error, ValueError | OSError):
+                    raise
+        return None
+
+    def _repo(self) -> Bare | None:
+        from tidegate.adapters.git.command import Bare
+
+        mark = (os.getpid(), self._generation)
+        if getattr(self._local, "mark", None) == mark:
+            return self._local.repo  # type: ignore[no-any-return]
+        if not self.exists:
+            return None
+        repo = Bare(self.path, expand_vars=False)
+        repo.git.update_environment(**self._environment())
+        self._local.repo, self._local.mark = repo, mark
+        return repo
+
+    def forget(self) -> None:
+        """Ends this thread's open `cat-file`."""
+        repo = getattr(self._local, "repo", None)
+        self._local.mark = self._local.repo = None
+        if repo is not None:
+            repo.git.clear_cache()
+
+    def ref(self, name: str) -> str | None:
+        """Where a local ref points, or `None`."""
+        found = self.object(name)
+        return found.id if found else None
+
+    # -- life of the mirror ----------------------------------------------------------------------------------
+    @property
+    def _lock(self) -> Path:
+        return self.folder / f"{self.address.key}.lock"
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Writers hold this: nobody renews or cleans the mirror meanwhile. Creates the mirror first."""
+        self._make_folder()
+        if not self.exists:
+            with locked(self._lock):
+                if not self.exists:
+                    self._create(self.path)
+        with locked(self._lock, shared=True):
+            yield
+
+    def branch_lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """One writer per branch and machine; other machines are kept apart by the expected old id."""
+        import hashlib
+
+        self._make_folder()
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        return locked(self.folder / f"{self.address.key}.{digest}.lock", timeout=4 * self.timeout)
+
+    def _create(self, path: Path) -> None:
+        """Built aside and renamed, so a half-made mirror is never seen."""
+        draft = self.folder / f".tmp-{uuid.uuid4().hex}"
+        try:
+            self.run("init", "--quiet", "--bare", "--template=", "--", str(draft))
+            with (draft / "config").open("a") as config:
+                config.write(_remote(self.address.url))
+            draft.rename(path)
+        except OSError as error:
+            raise DiskFull(f"{self.folder}: cannot be written ({error.strerror}); free space") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a mirror on disk."""
+        return (self.path / "HEAD").exists()
+
+    def renew(self, refill: Callable[[Sequence[str]], Any]) -> None:
+        """Drops the damaged mirror and fetches the branches it had again.
+
+        Commits that were kept while the remote was down are carried over as far as they can still be read.
+        """
+        log.warning("mirror of %s is damaged: cloning it again", self.address.url)
+        old = self.folder / f".tmp-{uuid.uuid4().hex}"
+        branches = tuple(_refs(self.path, "refs/remotes/origin/"))
+        with locked(self._lock):
+            self.forget()
+            with contextlib.suppress(FileNotFoundError):
+                self.path.rename(old)
+            self._create(self.path)
+            self._generation += 1
+        try:
+            if branches:
+                refill(branches)
+            self._carry_over(old)
+        except OutsideError:
+            with contextlib.suppress(OSError):  # better a damaged mirror than none while the remote is down
+                shutil.rmtree(self.path)
+                old.rename(self.path)
+            self._generation += 1
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _carry_over(self, old: Path) -> None:
+        pending = _refs(old, "refs/heads/")
+        if not pending:
+            return
+        alternates = self.path / "objects" / "info" / "alternates"
+        alternates.write_text(f"{old / 'objects'}\n")
+        try:
+            for name, sha in pending.items():
+                if self.attempt("update-ref", f"refs/heads/{name}", sha).code:
+                    log.error("mirror of %s: the kept commit %s on %s is lost", self.address.url, sha, name)
+            self.run("repack", "-q", "-a", "-d")
+        finally:
+            alternates.unlink()
+
+    def clean_sometimes(self) -> None:
+        """Once per process and mirror, and then with every hundredth call."""
+        self._calls += 1
+        if self._calls % 100 == 1:
+            self.clean()
+
+    def clean(self) -> None:
+        """Removes what killed processes left behind, and repacks when many packs have come together."""
+        with try_exclusive(self._lock) as mine:
+            if not mine:
+                return
+            for path in remove_leftovers(self.path):
+                log.warning("mirror of %s: removed %s, left by a killed process", self.address.url, path.name)
+            if len(list((self.path / "objects" / "pack").glob("*.pack"))) > PACKS_BEFORE_REPACKING:
+                self._repack()
+
+    def _repack(self) -> None:
+        try:
+            self.run("gc", "--quiet", "--prune=2.weeks.ago", timeout=10 * self.timeout)
+        except OutsideError as error:
+            log.warning("mirror of %s: could not be repacked: %s", self.address.url, error)
+
+    def make_room(self) -> None:
+        """After a full disk: the half-written packs go at once, or the disk would stay full."""
+        with try_exclusive(self._lock) as mine:
+            if mine:
+                remove_leftovers(self.path, older_than=0.0)
+
+
+def _fields(found: tuple[Any, ...]) -> tuple[str, str, bytes]:
+    """GitPython's answer without the size. Its types promise text where it gives bytes."""
+    sha, kind, _, data = found
+    return _text(sha), _text(kind), data
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _is_alive(repo: Bare) -> bool:
+    process: subprocess.Popen[bytes] | None = getattr(repo.git.cat_file_all, "proc", None)
+    return process is not None and process.poll() is None
+
+
+def _remote(url: str) -> str:
+    quoted = url.replace("\\", "\\\\").replace('"', '\\"')
+    return f'[remote "origin"]\n\turl = "{quoted}"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
+
+
+def _refs(mirror: Path, prefix: str) -> dict[str, str]:
+    """Refs read as files (name without the prefix → id): git itself may no longer be able to."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in (mirror / "packed-refs").read_text(errors="replace").splitlines():
+            sha, _, name = line.partition(" ")
+            if len(sha) == 40 and name.startswith(prefix):
+                found[name.removeprefix(prefix)] = sha
+    for path in sorted((mirror / prefix).rglob("*")):
+        if path.is_file() and not path.name.endswith(".lock"):
+            found[path.relative_to(mirror / prefix).as_posix()] = path.read_text(errors="replace").strip()
+    return found
+
+
+__all__ = ["Corrupt", "Object", "Store"]
