@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tidegate.adapters.images import ImageConfig, Reference, Registry, write_image, write_layer
 from tidegate.adapters.images.oci import MANIFEST
 from tidegate.adapters.images.publishing import build_tag, credentials, image_name
+from tidegate.adapters.patterns import any_of
 from tidegate.adapters.steps import Step, StepResult
 from tidegate.domain.release import Image
 from tidegate.errors import Refused
@@ -109,8 +109,7 @@ def build(settings: Settings) -> Archive:
 
 def select(source: Path, files: tuple[str, ...], exclude: tuple[str, ...]) -> dict[str, Path]:
     """Files and symbolic links below `source` that a pattern names and none excludes; never `.git`."""
-    wanted = re.compile("|".join(map(_pattern, files)))
-    unwanted = re.compile("|".join(map(_pattern, (".git", ".git/**", "**/.git/**", *exclude))))
+    wanted, unwanted = any_of(files), any_of(("**/.git", *exclude))
     found = {}
     for path in _walk(source):
         name = path.relative_to(source).as_posix()
@@ -138,13 +137,3 @@ def _check_link(source: Path, path: Path, name: str) -> None:
         raise Refused(
             f"source link '{name}' points out of the tree ('{target}'); make it relative or exclude it"
         )
-
-
-def _pattern(text: str) -> str:
-    """A glob as a regular expression; a pattern that names a folder means everything in it."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    text = text.removeprefix("./")
-    text = f"{text}**" if text.endswith("/") else text
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", text)
-    body = "".join(parts.get(piece, re.escape(piece)) for piece in pieces)
-    return body if text.endswith("**") else f"{body}(?:/.*)?"
