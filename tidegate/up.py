@@ -23,6 +23,7 @@ from tidegate.processes import Processes, answers, free_port
 from tidegate.settings import Settings, settings
 
 POOL = "tidegate"
+SERVER = "prefect-server"
 SERVER_SECONDS = 120.0
 REGISTER_SECONDS = 180.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,29 +79,33 @@ class Up:
 
     def __init__(self, processes: Processes, home: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.processes, self.home = processes, home
-        self.env = dict(env or {})
+        self.prefect = home / "prefect"
+        self.env = {"TIDEGATE_HOME": str(home), "PATH": program_path(), **(env or {})}
+        """Added to ours for every child."""
 
-    def server(self, api: str | None = None) -> Platform:
-        """A healthy server: the one at `api`, else our own on a free port."""
-        prefect = self.home / "prefect"
-        prefect.mkdir(parents=True, exist_ok=True)
-        if api:
-            if not answers(f"{api}/health"):
-                raise Unreachable(
-                    f"no healthy Prefect server at {api}; unset PREFECT_API_URL and we start one"
-                )
-            return Platform(api, prefect)
+    def existing_server(self, api: str) -> Platform:
+        """The healthy server at `api`; `Unreachable` when there is none."""
+        if not answers(f"{api}/health"):
+            raise Unreachable(f"no healthy Prefect server at {api}; unset PREFECT_API_URL and we start one")
+        self.prefect.mkdir(parents=True, exist_ok=True)
+        return Platform(api, self.prefect)
+
+    def start_server(self) -> Platform:
+        """Our own server on a free port, started but perhaps not ready."""
+        self.prefect.mkdir(parents=True, exist_ok=True)
         port = free_port()
-        child = self.processes.start(
-            "prefect-server",
+        self.processes.start(
+            SERVER,
             [*_python("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env={**self.env, **server_settings(prefect, port)},
+            env={**self.env, **server_settings(self.prefect, port)},
             cwd=ROOT,
         )
-        self.processes.wait(
-            child, lambda: answers(f"http://127.0.0.1:{port}/api/health"), seconds=SERVER_SECONDS
-        )
-        return Platform(f"http://127.0.0.1:{port}/api", prefect)
+        return Platform(f"http://127.0.0.1:{port}/api", self.prefect)
+
+    def wait_server(self, platform: Platform) -> None:
+        """Until our own server is healthy; `Unreachable` with the end of its log when it is not in time."""
+        child = self.processes.children[SERVER]
+        self.processes.wait(child, lambda: answers(f"{platform.api}/health"), seconds=SERVER_SECONDS)
 
     def register(self, platform: Platform) -> None:
         """Tell the server about our flows, schedules, limits and automations; `Unreachable` says why not."""
@@ -134,6 +139,16 @@ def _python(module: str) -> list[str]:
     return [sys.executable, "-m", module]
 
 
+def absolute(fleet: str) -> str:
+    """The fleet's place, independent of the folder a child runs in; Git addresses stay as they are."""
+    return fleet if "//" in fleet or "@" in fleet else str(Path(fleet).resolve())
+
+
+def program_path() -> str:
+    """PATH with the folder of our own interpreter first: `python`, `ruff` are those of this install."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
     """Hold the folder's lock; `Refused` when another process uses the same TIDEGATE_HOME."""
@@ -156,12 +171,16 @@ def hear_sigterm() -> None:
 
 def up(given: Settings | None = None, *, say: Say = print) -> int:
     """Start everything, print where the UI is, stay until Ctrl-C or SIGTERM; the exit code."""
-    home = (given or settings()).home
+    how = given or settings()
+    home = how.home
     hear_sigterm()
     with contextlib.suppress(KeyboardInterrupt), alone(home), Processes(home / "logs") as processes:
-        parts = Up(processes, home)
-        platform = parts.server(os.environ.get("PREFECT_API_URL"))
+        parts = Up(processes, home, env={"TIDEGATE_FLEET": absolute(how.fleet)})
+        api = os.environ.get("PREFECT_API_URL")
+        platform = parts.existing_server(api) if api else parts.start_server()
         say(f"UI        {platform.ui}")
+        if not api:
+            parts.wait_server(platform)
         parts.register(platform)
         parts.runner(platform)
         say(f"API       {platform.api}   (export PREFECT_API_URL={platform.api} for `tidegate run`)")

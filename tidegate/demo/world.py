@@ -1,0 +1,251 @@
+"""Everything the story happens in: cluster, registry, Git server, Prometheus, Prefect, runner and visitors.
+
+Each is a process of its own on a free loopback port; the ports are chosen here, so that a part that dies
+comes back where the others look for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psutil
+
+from tidegate.demo import repositories
+from tidegate.demo.places import PROMETHEUS_TEMPLATE, ROOT, Places
+from tidegate.errors import NotFound
+from tidegate.processes import Child, Processes, answers, free_port
+from tidegate.settings import Settings
+from tidegate.up import Platform, Up, program_path
+
+START_SECONDS = 60.0
+MARK = "TIDEGATE_DEMO_PART"
+"""In the environment of every process of a demo; the pods of its cluster have `ROOTFS` instead."""
+ROOTFS = "TIDEGATE_ROOTFS"
+STAGES = ("staging", "production")
+RATE = 50
+"""Visitors per second."""
+
+
+def namespace_of(stage: str) -> str:
+    """The namespace of a stage of digits."""
+    return f"digits-{stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where things are, once they run."""
+
+    cluster: str
+    kubeconfig: Path
+    registry: str
+    git: str
+    prometheus: str
+
+
+def prometheus_binary(settings: Settings) -> str:
+    """TIDEGATE_PROMETHEUS, else the one on PATH; `NotFound` says what to do."""
+    if settings.prometheus:
+        if os.access(settings.prometheus, os.X_OK):
+            return str(settings.prometheus)
+        raise NotFound(f"TIDEGATE_PROMETHEUS={settings.prometheus} is not a program")
+    found = shutil.which("prometheus")
+    if found is None:
+        raise NotFound(
+            "prometheus is not on PATH; run `make setup`, or set TIDEGATE_PROMETHEUS to the binary"
+        )
+    return found
+
+
+class World:
+    """Starts the parts in an order in which each finds what it needs; most of them start side by side."""
+
+    def __init__(self, processes: Processes, places: Places, settings: Settings) -> None:
+        self.processes, self.places, self.settings = processes, places, settings
+        ports = [free_port() for _ in range(4)]
+        self._ports = dict(zip(("cluster", "registry", "git", "prometheus"), ports, strict=True))
+        self.up = Up(processes, places.home, env=self.env)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What every part, and a user in another terminal, needs to know."""
+        return {
+            "TIDEGATE_HOME": str(self.places.home),
+            "TIDEGATE_FLEET": str(self.places.fleet),
+            "TIDEGATE_GIT_PROTOCOLS": "http:https:ssh",
+            "KUBECONFIG": str(self.kubeconfig),
+            MARK: str(self.places.home),
+        }
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The embedded cluster's kubeconfig, once it runs."""
+        return self.places.cluster / "kubeconfig"
+
+    def start_parts(self) -> Platform:
+        """Start cluster, Git server and Prefect server; none of them is ready yet."""
+        self._python("cluster", "tidegate.sim", "--home", str(self.places.cluster), *self._cluster_ports())
+        self._python(
+            "git-server",
+            "tidegate.sim.git_server",
+            *("--root", str(self.places.bare), "--port", str(self._ports["git"])),
+            *("--create", "digits", "--create", "fleet"),
+        )
+        restore_database(self.places)
+        return self.up.start_server()
+
+    def _cluster_ports(self) -> tuple[str, ...]:
+        return ("--port", str(self._ports["cluster"]), "--registry-port", str(self._ports["registry"]))
+
+    def wait_parts(self) -> Addresses:
+        """Until cluster and Git server answer; where everything is. Starts Prometheus."""
+        cluster = self._greeting("cluster")
+        git_server = self._greeting("git-server")
+        found = Addresses(
+            cluster=cluster["url"],
+            kubeconfig=Path(cluster["kubeconfig"]),
+            registry=cluster["registry"],
+            git=git_server["url"],
+            prometheus=f"http://127.0.0.1:{self._ports['prometheus']}",
+        )
+        for stage in STAGES:
+            create_namespace(found.cluster, namespace_of(stage))
+        self._start_prometheus(found)
+        return found
+
+    def _start_prometheus(self, found: Addresses) -> None:
+        folder = self.places.prometheus
+        folder.mkdir(parents=True)
+        text = Template(PROMETHEUS_TEMPLATE.read_text()).safe_substitute(
+            KUBECONFIG=json.dumps(str(found.kubeconfig))
+        )
+        (folder / "prometheus.yml").write_text(text)
+        child = self.processes.start(
+            "prometheus",
+            [
+                prometheus_binary(self.settings),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={found.prometheus.removeprefix('http://')}",
+                "--log.level=warn",
+            ],
+            env=self.env,
+        )
+        self.processes.wait(child, lambda: answers(f"{found.prometheus}/-/ready"), seconds=START_SECONDS)
+
+    def create_repositories(self, found: Addresses) -> None:
+        """`fleet` pushed, `digits` ready for its first commit."""
+        values = {
+            "GIT": found.git,
+            "REGISTRY": found.registry,
+            "PROMETHEUS": found.prometheus,
+            "KUBECONFIG": str(found.kubeconfig),
+        }
+        self.places.work.mkdir(parents=True)
+        repositories.create_fleet(self.places.fleet, f"{found.git}/fleet.git", values)
+        repositories.create_digits(self.places.digits, f"{found.git}/digits.git")
+
+    def start_delivery(self, platform: Platform) -> None:
+        """Wait for the Prefect server, register our flows, start the runner."""
+        self.up.wait_server(platform)
+        keep_database(self.places)
+        self.up.register(platform)
+        self.up.runner(platform)
+
+    def start_visitors(self, found: Addresses) -> None:
+        """The traffic; it waits for the Service by itself."""
+        service = f"{found.cluster}/api/v1/namespaces/{namespace_of('production')}/services/digits"
+        self._python(
+            "visitors",
+            "tidegate.demo.visitor",
+            *("--service", service, "--log", str(self.places.answers)),
+            *("--data", str(self.places.images), "--rate", str(RATE)),
+        )
+
+    def write_env_file(self, platform: Platform) -> None:
+        """What to source in another terminal to use `tidegate`, `kubectl` and `prefect` on this world."""
+        known = {name: value for name, value in self.env.items() if name != MARK}
+        values = {**known, "PREFECT_API_URL": platform.api, "PATH": f"{Path(sys.executable).parent}:$PATH"}
+        lines = [f'export {name}="{value}"\n' for name, value in values.items()]
+        self.places.env_file.write_text("".join(lines))
+
+    def _python(self, name: str, module: str, *words: str) -> Child:
+        env = {**self.env, "PATH": program_path()}
+        return self.processes.start(name, [sys.executable, "-m", module, *words], env=env, cwd=ROOT)
+
+    def _greeting(self, name: str) -> dict[str, Any]:
+        """The JSON line a part prints when it is ready."""
+        child = self.processes.children[name]
+        self.processes.wait(child, lambda: _json_line(child.log) is not None, seconds=START_SECONDS)
+        return _json_line(child.log) or {}
+
+
+def _json_line(log: Path) -> dict[str, Any] | None:
+    for line in log.read_text(errors="replace").splitlines(keepends=True):
+        if line.startswith("{") and line.endswith("\n"):
+            found: dict[str, Any] = json.loads(line)
+            return found
+    return None
+
+
+def create_namespace(cluster: str, name: str) -> None:
+    """What the administrator of a cluster does before anybody delivers into it."""
+    body = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = Request(f"{cluster}/api/v1/namespaces", body, headers, method="POST")  # noqa: S310
+    urlopen(request, timeout=10).close()  # noqa: S310  # nosec B310 -- our own API server
+
+
+def end_leftovers(places: Places) -> None:
+    """Kill what a demo that was itself killed left running: only processes that carry this folder's mark."""
+    ours = [process for process in psutil.process_iter() if _belongs(process, str(places.home))]
+    for process in ours:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(ours, timeout=5)
+
+
+def _belongs(process: psutil.Process, home: str) -> bool:
+    try:
+        env = process.environ()
+    except (psutil.Error, OSError):
+        return False
+    return env.get(MARK) == home or env.get(ROOTFS, "").startswith(f"{home}/")
+
+
+def _kept_database(places: Places) -> Path:
+    return places.kept / f"prefect-{version('prefect')}.db"
+
+
+def restore_database(places: Places) -> None:
+    """An empty but migrated database, if an earlier demo left one: most of a first start is migrating."""
+    if _kept_database(places).exists():
+        (places.home / "prefect").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_kept_database(places), places.home / "prefect" / "prefect.db")
+
+
+def keep_database(places: Places) -> None:
+    """Keep the migrated, still empty database of a server that has just become healthy."""
+    kept = _kept_database(places)
+    if kept.exists():
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    source, copy = sqlite3.connect(places.home / "prefect" / "prefect.db"), sqlite3.connect(part)
+    try:
+        source.backup(copy)
+    finally:
+        source.close()
+        copy.close()
+    part.replace(kept)
