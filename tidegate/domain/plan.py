@@ -110,7 +110,7 @@ class Plan:
         return ", ".join(parts)
 
     def text(self) -> str:
-        """For eyes: the summary, then a line per object with its reason and diff; the unchanged are counted."""
+        """For eyes: the summary, then a line per object with reason and diff; the unchanged are counted."""
         shown = [c for c in self.changes if c.action is not Action.Unchanged or c.reason]
         return "\n".join([self.summary(), *(_told(c) for c in shown)]) + "\n"
 

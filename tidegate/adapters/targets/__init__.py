@@ -1,0 +1,67 @@
+"""Where applications run: what every target must be able to do. One module or package per kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from tidegate.domain.health import Health
+from tidegate.domain.manifests import Manifest, Ref
+from tidegate.domain.plan import Owner, Plan, SyncResult
+
+
+class Lease(Protocol):
+    """Mutual exclusion that outlives nobody by more than its time to live."""
+
+    def acquire(self) -> bool:
+        """True when it is ours now; False when somebody else holds it."""
+        ...
+
+    def check(self) -> None:
+        """Prove it is still ours, renewing when needed; `Conflict` when it is lost."""
+        ...
+
+    def release(self) -> None:
+        """Give it back; harmless when it was lost."""
+        ...
+
+    def state(self) -> tuple[str, bool] | None:
+        """(holder, expired) as the cluster has it; None when there is none."""
+        ...
+
+
+class Target(Protocol):
+    """Look, act and wait; deciding happens elsewhere."""
+
+    @property
+    def namespace(self) -> str:
+        """Where objects without a namespace go."""
+        ...
+
+    def read(self, refs: Iterable[Ref]) -> dict[Ref, Manifest]:
+        """Live objects; absent ones are missing from the answer."""
+        ...
+
+    def look(self, owner: Owner, desired: Sequence[Manifest], *, allow_empty: bool = False) -> Plan:
+        """What applying would do; writes nothing."""
+        ...
+
+    def apply(self, owner: Owner, plan: Plan, *, fence: Callable[[], None]) -> SyncResult:
+        """Do it; `fence` is called before every write and may stop it by raising."""
+        ...
+
+    def wait(
+        self, refs: Iterable[Ref], *, deadline_seconds: float, interrupted: Callable[[], str | None]
+    ) -> Health:
+        """The worst health once all are healthy, one is beyond hope, or time is up."""
+        ...
+
+    def lease(self, name: str, holder: str) -> Lease:
+        """The stage's fence."""
+        ...
+
+    def get_service(
+        self, namespace: str, service: str, port: int | str, path: str, timeout: float
+    ) -> tuple[int, bytes]:
+        """Status and body of an HTTP GET to a service from inside the target."""
+        ...

@@ -1,0 +1,102 @@
+"""Kubernetes as a target: server-side apply of raw JSON, one field manager, an inventory, a Lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tidegate.adapters.targets.kubernetes import applying, looking, services, waiting
+from tidegate.adapters.targets.kubernetes.connection import connect
+from tidegate.adapters.targets.kubernetes.lease import KubernetesLease
+from tidegate.adapters.targets.kubernetes.objects import Objects
+from tidegate.adapters.targets.kubernetes.rest import Rest
+from tidegate.domain.health import Health
+from tidegate.domain.manifests import Manifest, Ref
+from tidegate.domain.plan import Owner, Plan, SyncResult
+from tidegate.settings import settings as environment
+
+__all__ = ["Cluster", "KubernetesLease", "Settings", "build"]
+
+
+class Settings(BaseModel):
+    """`target: {kind: kubernetes, context: prod, namespace: shop}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    context: str | None = None
+    """Context of the kubeconfig; default: its current one, or the pod's service account inside a cluster."""
+    namespace: str = Field(default="default", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    """Where objects without a namespace go, and inventory and Lease live."""
+    kubeconfig: Path | None = None
+    """Default: `$KUBECONFIG`, else `~/.kube/config`."""
+    create_namespace: bool = False
+    """Create the namespace when it is missing."""
+
+
+class Cluster:
+    """A `Target`: one cluster as one stage sees it. Safe to use from many threads; connects on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        kubeconfig = settings.kubeconfig.expanduser() if settings.kubeconfig else None
+        self._settings = settings
+        self._objects = Objects(Rest(partial(connect, kubeconfig, settings.context)), settings.namespace)
+
+    @property
+    def namespace(self) -> str:
+        """Where objects without a namespace go."""
+        return self._settings.namespace
+
+    def read(self, refs: Iterable[Ref]) -> dict[Ref, Manifest]:
+        """Live objects by the refs asked for; absent ones are missing. Raises `Unreachable`, `Rejected`."""
+        return self._objects.read(refs)
+
+    def list(
+        self,
+        group_version: str,
+        kind: str,
+        *,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Manifest]:
+        """Objects of a kind by labels; default namespace: the target's, `""`: all."""
+        return self._objects.list(group_version, kind, namespace=namespace, labels=labels or {})
+
+    def look(self, owner: Owner, desired: Sequence[Manifest], *, allow_empty: bool = False) -> Plan:
+        """What applying would do; dry-runs what is not certainly unchanged. Writes nothing."""
+        return looking.look(
+            self._objects,
+            owner,
+            desired,
+            allow_empty=allow_empty,
+            makes_namespace=self._settings.create_namespace,
+        )
+
+    def apply(self, owner: Owner, plan: Plan, *, fence: Callable[[], None]) -> SyncResult:
+        """Do what the plan says; `fence` is called before every write. Raises `Refused`, `Unreachable`."""
+        return applying.apply(
+            self._objects, owner, plan, fence=fence, creates_namespace=self._settings.create_namespace
+        )
+
+    def wait(
+        self, refs: Iterable[Ref], *, deadline_seconds: float, interrupted: Callable[[], str | None]
+    ) -> Health:
+        """The worst health once all are healthy, one is beyond hope, we are called off, or time is up."""
+        return waiting.wait(self._objects, refs, deadline_seconds=deadline_seconds, interrupted=interrupted)
+
+    def lease(self, name: str, holder: str) -> KubernetesLease:
+        """The Lease of a stage in the target's namespace; `holder` must be unique to this run."""
+        return KubernetesLease(self._objects, name, holder, environment().lease_seconds)
+
+    def get_service(
+        self, namespace: str, service: str, port: int | str, path: str, timeout: float
+    ) -> tuple[int, bytes]:
+        """Status and body of an HTTP GET, through the API server's service proxy."""
+        return services.get_service(self._objects, namespace, service, port, path, timeout)
+
+
+def build(settings: Settings) -> Cluster:
+    """The target of a stage."""
+    return Cluster(settings)

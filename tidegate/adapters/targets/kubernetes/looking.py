@@ -1,0 +1,88 @@
+"""Look: inventory, live objects, and a dry-run of whatever is not certainly unchanged. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tidegate.adapters.targets.kubernetes.inventories import read_inventory
+from tidegate.adapters.targets.kubernetes.objects import Objects, each
+from tidegate.domain.compare import certainly_unchanged
+from tidegate.domain.inventory import Inventory
+from tidegate.domain.manifests import Manifest, Ref, is_masked, normal, ref, unique
+from tidegate.domain.plan import Owner, Plan, Refusal, plan
+from tidegate.domain.tracking import stamped, tracked_by
+from tidegate.errors import Conflict, NotFound, Rejected
+
+CRD = "CustomResourceDefinition"
+
+
+def look(
+    objects: Objects,
+    owner: Owner,
+    desired: Sequence[Manifest],
+    *,
+    allow_empty: bool = False,
+    makes_namespace: bool = False,
+) -> Plan:
+    """What applying `desired` would do, as a plan."""
+    for manifest in desired:
+        if manifest.get("kind") == CRD:
+            objects.kinds.announce(manifest)
+    ours = [stamped(normal(objects.placed(m)), owner) for m in desired]
+    unique((m, "the rendered set") for m in ours)
+    inventory = read_inventory(objects, owner)
+    live = objects.read({*map(ref, ours), *inventory.entries})
+    asked = [m for m in ours if _must_ask(m, live.get(ref(m)), inventory)]
+    coming = {ref(m).name for m in ours if m["kind"] == "Namespace"} | (
+        {objects.namespace} if makes_namespace else set()
+    )
+    answers = _dry_runs(objects, asked, live, coming)
+    return plan(ours, live, answers, inventory, allow_empty=allow_empty)
+
+
+def _must_ask(desired: Manifest, live: Manifest | None, inventory: Inventory) -> bool:
+    other = tracked_by(live)
+    if is_masked(desired) or (other is not None and other != str(inventory.owner)):
+        return False
+    return not certainly_unchanged(desired, live, inventory.entries.get(ref(desired)))
+
+
+def _dry_runs(
+    objects: Objects, asked: Sequence[Manifest], live: Mapping[Ref, Manifest], coming: set[str]
+) -> dict[Ref, Manifest | Refusal]:
+    """The API server's answers, without what it cannot know yet: its namespace or CRD is part of the set."""
+
+    def possible(manifest: Manifest) -> bool:
+        name = ref(manifest)
+        gone = (live.get(name) or {}).get("metadata", {}).get("deletionTimestamp")
+        awaited = name.namespace in coming and not _exists(objects, name.namespace)
+        return not gone and not awaited and objects.kinds.is_served(name)
+
+    able = [m for m in asked if possible(m)]
+    return {
+        ref(m): answer for m, answer in zip(able, each(lambda m: _dry_run(objects, m), able), strict=True)
+    }
+
+
+def _exists(objects: Objects, namespace: str) -> bool:
+    name = Ref("", "Namespace", "", namespace, version="v1")
+    return name in objects.read([name])
+
+
+def _dry_run(objects: Objects, manifest: Manifest) -> Manifest | Refusal:
+    try:
+        return objects.apply(manifest, dry_run=True)
+    except NotFound as error:
+        namespace = ref(manifest).namespace
+        if namespace and not _exists(objects, namespace):
+            return Refusal(
+                f"namespace {namespace} is not there; put a Namespace into the manifests, create it, "
+                "or set create_namespace on the target"
+            )
+        return Refusal(_without_subject(error, manifest))
+    except (Rejected, Conflict) as error:
+        return Refusal(_without_subject(error, manifest))
+
+
+def _without_subject(error: Exception, manifest: Manifest) -> str:
+    return str(error).removeprefix(f"{ref(manifest)}: ")
