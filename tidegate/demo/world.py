@@ -33,6 +33,8 @@ MARK = "TIDEGATE_DEMO_PART"
 """In the environment of every process of a demo; the pods of its cluster have `ROOTFS` instead."""
 ROOTFS = "TIDEGATE_ROOTFS"
 STAGES = ("staging", "production")
+POLL_SECONDS = 10
+"""How often git-sync looks: a story has less time than a day at work."""
 RATE = 50
 """Visitors per second."""
 
@@ -83,6 +85,7 @@ class World:
             "TIDEGATE_HOME": str(self.places.home),
             "TIDEGATE_FLEET": str(self.places.fleet),
             "TIDEGATE_GIT_PROTOCOLS": "http:https:ssh",
+            "TIDEGATE_POLL": str(POLL_SECONDS),
             "KUBECONFIG": str(self.kubeconfig),
             MARK: str(self.places.home),
         }
