@@ -1,0 +1,68 @@
+"""The fleet: all applications there are, from a path, or from a folder in Git at a branch or commit."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.adapters.git import Mirror
+from tidegate.errors import NotFound, SpecError, Unreachable
+from tidegate.settings import Settings
+from tidegate.spec import Application, load, load_files
+from tidegate.spec.places import likely
+
+log = logging.getLogger(__name__)
+
+_GIT = re.compile(r"(?P<url>[a-z+]+://[^/]*/.+?|[^/:@]+@[^/:]+:.+?)//(?P<folder>[^@]*)(?:@(?P<ref>[^@]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The applications, in the order of their names."""
+
+    applications: tuple[Application, ...]
+    source: str = ""
+    """Where they were read: a path, or `<git url>//<dir>@<commit>`."""
+
+    def application(self, name: str) -> Application:
+        """The application of that name; `SpecError` names the likely one and those there are."""
+        for application in self.applications:
+            if application.name == name:
+                return application
+        known = [application.name for application in self.applications]
+        raise SpecError(f"no application '{name}'; {likely(name, known, there='there is')}")
+
+
+def load_fleet(settings: Settings) -> Fleet:
+    """The fleet `TIDEGATE_FLEET` names, read anew. `SpecError` for its mistakes, `OutsideError` from Git."""
+    found = _GIT.fullmatch(settings.fleet)
+    if not found:
+        return Fleet(load(Path(settings.fleet)), settings.fleet)
+    return _from_git(found["url"], found["folder"].strip("/"), found["ref"] or "main", settings)
+
+
+def _from_git(url: str, folder: str, ref: str, settings: Settings) -> Fleet:
+    mirror = Mirror(url, settings)
+    commit = ref if _COMMIT.fullmatch(ref) else _fetched(mirror, ref)
+    source = f"{mirror.url_redacted}//{folder}@{commit[:7]}"
+    prefix = f"{folder}/" if folder else ""
+    files = {p.removeprefix(prefix): text for p, text in mirror.tree(commit, folder).items()}
+    return Fleet(load_files(files, source), source)
+
+
+def _fetched(mirror: Mirror, ref: str) -> str:
+    """The commit a branch is at; the last one seen while the remote is away, so that a rollback still works."""
+    branch = ref.removeprefix("refs/heads/")
+    try:
+        commit = mirror.fetch(branch).get(branch)
+    except Unreachable as error:
+        commit = mirror.tip(branch)
+        if commit is None:
+            raise
+        log.warning("%s: fleet as of the last fetch, %s: %s", mirror.url_redacted, commit[:7], error)
+    if commit is None:
+        raise NotFound(f"{mirror.url_redacted}: no branch '{branch}'; the fleet is <git url>//<dir>@<branch>")
+    return commit

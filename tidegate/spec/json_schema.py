@@ -1,0 +1,66 @@
+"""The JSON Schema of an application file, for editors: the spec's own models and the plug-ins' settings by kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from tidegate.spec.models import Application
+from tidegate.spec.sections import DEFAULTS, plugins
+
+_FOLDERS = {
+    # where plug-in sections stand: (definition, property) -> (folder, is a list)
+    ("Stage", "target"): ("targets", False),
+    ("Stage", "verify"): ("checks", True),
+    ("Integrate", "audit"): ("auditors", True),
+    ("Integrate", "build"): ("builders", False),
+    ("Config", "render"): ("renderers", False),
+    ("Rollout", "traffic"): ("traffic", False),
+    ("Gate", "metrics"): ("metrics", False),
+}
+_SHORT = ("auditors", "renderers", "traffic")
+"""Sections for which the kind's name alone will do."""
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of one `Application`, with every kind of every plug-in that is installed."""
+    whole = Application.model_json_schema(by_alias=True)
+    definitions = whole["$defs"]
+    definitions.pop("Section", None)
+    for (model, name), (folder, many) in _FOLDERS.items():
+        title = folder.removesuffix("s") if folder != "metrics" else folder
+        found = definitions[model]["properties"][name]
+        entry = {"$ref": f"#/$defs/{title}"}
+        definitions[model]["properties"][name] = {
+            **{k: v for k, v in found.items() if k in ("description", "default")},
+            **({"type": "array", "items": entry} if many else entry),
+        }
+        definitions[title] = _kinds(folder, definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tidegate application",
+        **{k: v for k, v in whole.items() if k not in ("title", "$defs")},
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _kinds(folder: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """One of the kinds of a folder, each with its settings."""
+    names = plugins().kinds(folder)
+    choices: list[dict[str, Any]] = [_kind(folder, name, definitions) for name in names]
+    if folder in _SHORT:
+        choices.append({"enum": list(names)})
+    return {"anyOf": choices}
+
+
+def _kind(folder: str, kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    settings: type[BaseModel] = plugins().module(folder, kind).Settings
+    made = settings.model_json_schema(by_alias=True, schema_generator=GenerateJsonSchema)
+    definitions.update(made.pop("$defs", {}))
+    made.pop("title", None)
+    made["properties"] = {"kind": {"const": kind}, **made.get("properties", {})}
+    if DEFAULTS.get(folder) != kind:
+        made["required"] = ["kind", *made.get("required", ())]
+    return made
