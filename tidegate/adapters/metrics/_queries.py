@@ -21,7 +21,7 @@ def arm_matches(gate: Gate, arm: str, selector: Mapping[str, str]) -> tuple[Matc
 
 
 def ratio_query(check: Ratio, gate: Gate, selector: Mapping[str, str]) -> str:
-    """Bad and all events of both arms per check, and when each arm was last heard of; one reply, one snapshot.
+    """Bad and all events of both arms per check, and when each arm was last heard of: one snapshot.
 
     One query, because two could see a scrape arrive between them and count more bad events than events.
     """

@@ -18,7 +18,7 @@ from tidegate.domain.gate import dispersion as phi_of
 from tidegate.domain.gate import ratio, threshold
 from tidegate.domain.gate.evalues import REFUTED, Counts, FloatArray, counts
 from tidegate.domain.gate.sentences import seconds
-from tidegate.domain.gate.timeline import Timeline, Window, first, in_window, too_many_gaps
+from tidegate.domain.gate.timeline import Timeline, Window, first, in_window, moment_of, too_many_gaps
 from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
 from tidegate.spec import Check, Gate, Ratio, Threshold
 
@@ -74,7 +74,7 @@ def evaluate(
         outcome=outcome,
         message=_message(outcome, parts, lines),
         parts=parts,
-        parameters=_parameters(gate, window, dispersion),
+        parameters={**_parameters(gate, window, dispersion), "at": moment},
     )
 
 
@@ -177,7 +177,7 @@ def _ratio_timeline(
     note = "" if given is not None else ", φ assumed"
 
     def at_sample(index: int | None, outcome: Outcome) -> Verdict:
-        start = replace(blank, outcome=outcome, parameters=parameters)
+        start = replace(blank, outcome=outcome, parameters={**parameters, "at": moment_of(samples, index)})
         if index is None:
             return replace(start, message=f"{check.name}: no check yet")
         after = seconds(samples[index].at - window.started)

@@ -122,6 +122,7 @@ def judge(check: Ratio, canary: Arm, control: Arm, *, dispersion: float = 1.0) -
     data = counts(canary, control)
     run = course(check, data, np.full(len(samples), float(dispersion)), check.alpha)
     at, outcome = _first_decision(run)
+    blank = replace(blank, parameters={**parameters, "at": samples[at].at})
     return described(blank, check, data, run, at, outcome, after=_checks(at + 1), alpha=check.alpha)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tidegate.domain.gate.sentences import seconds
-from tidegate.domain.gate.timeline import Timeline, Window, first, too_many_gaps
+from tidegate.domain.gate.timeline import Timeline, Window, first, moment_of, too_many_gaps
 from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
 from tidegate.spec import Threshold
 
@@ -56,7 +56,9 @@ def timeline(check: Threshold, samples: tuple[Sample, ...], window: Window, blan
         after = seconds(samples[seen - 1].at - window.started) if seen else "no time"
         said = broken[seen - 1] if seen and outcome is Outcome.Error else None
         text = said or _finding(check, [v for v in values[:seen] if v is not None], after, outcome, window)
-        return replace(blank, outcome=outcome, message=f"{check.name}: {text}", samples=samples)
+        parameters = {**blank.parameters, "at": moment_of(samples, index)}
+        message = f"{check.name}: {text}"
+        return replace(blank, outcome=outcome, message=message, samples=samples, parameters=parameters)
 
     return Timeline(
         check=check,
@@ -79,7 +81,7 @@ def _honest(sample: Sample) -> Sample:
 def _finding(check: Threshold, values: Sequence[float], after: str, outcome: Outcome, window: Window) -> str:
     """`0.62 > 0.5 after 4 min, 1 of 4 measurements failing, 0 tolerated`."""
     if not values:
-        return f"no measurement yet after {after}"
+        return "no measurement yet"
     bad = [value for value in values if not good(check, value)]
     shown = bad[-1] if outcome is Outcome.Failed else values[-1]
     tally = f"{len(bad)} of {len(values)} measurements out of bounds, {check.failures} tolerated"

@@ -103,6 +103,11 @@ def first(flags: Iterable[bool]) -> int | None:
     return next((i for i, flag in enumerate(flags) if flag), None)
 
 
+def moment_of(samples: Sequence[Sample], index: int | None) -> float | None:
+    """When the sample was taken that a verdict's numbers are from; None when there is none."""
+    return None if index is None else samples[index].at
+
+
 def too_many_gaps(samples: Sequence[Sample]) -> list[str | None]:
     """At each sample that ends a run of `GAPS_IN_A_ROW` or more gaps: the sentence that says so."""
     found: list[str | None] = []
