@@ -1,0 +1,1 @@
+"""Order and branching only: a flow reads like what you would tell a colleague."""

@@ -45,8 +45,14 @@ class Settings(BaseSettings):
     author_email: str = "tidegate@localhost"
     installation: str = "default"
     """Id of this installation; part of tracking annotations, so two installations never fight unseen."""
+    digest_key: SecretStr | None = None
+    """Key of the digests that stand for Secret values on the rendered branch; default: made under `home`."""
     lease_seconds: int = 10
     """How long a `coordination.k8s.io/Lease` outlives its holder."""
+    poll: float | None = None
+    """Seconds between two looks of `git-sync` at the repositories; default: what `prefect.yaml` says."""
+    patience: float = 900.0
+    """Longest wait, in seconds, that a run stays alive for; longer ones end it and schedule the next look."""
     git_timeout: float = 25.0
     """Seconds one git command may take."""
 

@@ -1,0 +1,28 @@
+"""rollback: restore a stage's last good state, or that of a named release, and hold what is there now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, tags
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.deploy import deploy
+from tasks import byhand
+from tasks.charge import Busy, in_charge
+
+
+@flow(flow_run_name="roll back {app} in {stage}")
+async def rollback(app: str, stage: str, to: str = "", reason: str = "", by: str = "") -> State[Any]:
+    """Restore the state before, or the good state of release `to`, as a commit; the release there now is held."""
+    with tags(f"app:{app}", f"stage:{stage}", "kind:rollback"):
+        try:
+            async with in_charge(app, stage):
+                message = await byhand.rollback(app, stage, to, reason, by)
+                state = await deploy(app, stage, to or "the release before", return_state=True)
+        except Busy as busy:
+            return Failed(name="Refused", message=str(busy))
+        if state.is_completed():
+            return Completed(message=message)
+        return Failed(name=state.name, message=state.message)

@@ -1,0 +1,248 @@
+"""Look: read Git, cluster, ledger and metrics into one `StageView`. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidegate.adapters.ledger import BRANCH as LEDGER
+from tidegate.domain.gate import Outcome, Verdict
+from tidegate.domain.health import Health
+from tidegate.domain.manifests import Manifest, files, images, parse, ref
+from tidegate.domain.promotion import Good, Held, Hold, Intent, Reason, StageView, soak_ends
+from tidegate.domain.records import Kind, Record
+from tidegate.domain.release import Evidence, Image, Release
+from tidegate.domain.rollout import TRACK, Canary, changed_deployments, read_canary
+from tidegate.domain.tracking import tracked_by
+from tidegate.operations import judge
+from tidegate.operations.desk import Desk, digest_key
+
+RELEASE_FILE = "release.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Git said: heads, records, and both trees as manifests."""
+
+    head: str | None
+    records: tuple[Record, ...]
+    intent: Intent | None
+    head_manifests: tuple[Manifest, ...]
+    intent_manifests: tuple[Manifest, ...]
+    good_manifests: tuple[Manifest, ...]
+    head_differs: bool
+    rewritten: bool
+    good: Good | None
+
+
+def look(desk: Desk, now: datetime) -> StageView:
+    """Everything `next_move` may know about this stage at `now`; `OutsideError` when somebody does not answer."""
+    seen = read_git(desk)
+    releases = releases_of(seen.records)
+    stage_records = [r for r in seen.records if r.stage == desk.stage.name]
+    held = open_holds(stage_records)
+    candidate, waiting = candidate_of(desk, seen.records, releases, now)
+    calls_for_canary = bool(changed_deployments(seen.good_manifests, seen.intent_manifests))
+    synced = bool(seen.intent and seen.good and seen.intent.commit == seen.good.commit)
+    canary = None if synced else read_canary(canaries(desk))
+    trying = canary if canary and seen.intent and canary.commit == seen.intent.commit else None
+    return StageView(
+        app=desk.app,
+        stage=desk.stage,
+        now=now,
+        candidate=candidate,
+        waiting=waiting,
+        promoted=promoted_release(seen.head_manifests, releases.values()),
+        head=seen.head or "",
+        head_differs=seen.head_differs,
+        rewritten=seen.rewritten,
+        intent=seen.intent,
+        good=seen.good,
+        held=held,
+        newest_held=max((releases[h.release].order for h in held if h.release in releases), default=None),
+        approvals=approvals(stage_records),
+        canary=canary,
+        canary_health=_canary_health(desk, trying),
+        calls_for_canary=calls_for_canary,
+        verdict=_verdict(desk, trying, now),
+        passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
+        pending=len(desk.target.look(desk.owner, seen.intent_manifests).writes) if synced else 0,
+    )
+
+
+def read_git(desk: Desk, *, offline: bool = False) -> Seen:
+    """Fetch the three branches in one go (unless `offline`) and read heads, records and trees."""
+    config, branch = desk.config, desk.application.config.branch
+    if not offline:
+        config.fetch(branch, desk.rendered_branch, LEDGER)
+    head = config.tip(branch)
+    records = desk.ledger.records(app=desk.app, refresh=False)
+    tip = config.tip(desk.rendered_branch)
+    intent = read_intent(desk, tip) if tip else None
+    good = last_good([r for r in records if r.stage == desk.stage.name])
+    head_manifests = render(desk, head) if head else ()
+    return Seen(
+        head=head,
+        records=records,
+        intent=intent,
+        head_manifests=head_manifests,
+        intent_manifests=tree(desk, intent.commit) if intent else (),
+        good_manifests=tree(desk, good.commit) if good else (),
+        head_differs=intent is None
+        or _rendered_files(desk, head_manifests) != _intent_files(desk, intent.commit),
+        rewritten=bool(head and intent and not config.is_ancestor(intent.config_commit, head)),
+        good=good,
+    )
+
+
+def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
+    """The manifests of the stage's folder at a config commit; `SpecError` with file and line when they are wrong."""
+    folder = desk.stage.path
+    whole = desk.application.config.render.kind != "plain"  # bases may lie anywhere in the repository
+    return tuple(desk.renderer.render(desk.config.tree(commit, "" if whole else folder), folder))
+
+
+def _rendered_files(desk: Desk, manifests: Sequence[Manifest]) -> dict[str, bytes]:
+    return files(manifests, key=digest_key(desk.settings))
+
+
+def _intent_files(desk: Desk, commit: str) -> dict[str, bytes]:
+    return {path: text for path, text in desk.config.tree(commit).items() if path != RELEASE_FILE}
+
+
+def tree(desk: Desk, commit: str) -> tuple[Manifest, ...]:
+    """The manifests of a commit of the rendered branch; Secrets are masked there."""
+    return tuple(parse(_intent_files(desk, commit)))
+
+
+def read_intent(desk: Desk, commit: str) -> Intent:
+    """What the rendered branch says about itself at a commit."""
+    data = json.loads(desk.config.read(commit, RELEASE_FILE))
+    return Intent(commit=commit, release=data["release"], config_commit=data["config_commit"])
+
+
+def releases_of(records: Iterable[Record]) -> dict[str, Release]:
+    """All releases the ledger knows, by id."""
+    made = (release_from(r) for r in records if r.kind is Kind.Release)
+    return {release.id: release for release in made}
+
+
+def release_from(record: Record) -> Release:
+    """The release a ledger record describes."""
+    data = record.data
+    return Release(
+        app=record.app,
+        revision=data["revision"],
+        height=data["height"],
+        images=tuple(Image(**image) for image in data["images"]),
+        created=record.at,
+        subject=data.get("subject", ""),
+        evidence=tuple(Evidence(**e) for e in data.get("evidence", ())),
+    )
+
+
+def promoted_release(manifests: Sequence[Manifest], releases: Iterable[Release]) -> Release | None:
+    """The newest release all of whose images stand in the manifests."""
+    named = {image for m in manifests for image in images(m)}
+    fits = [r for r in releases if r.images and {str(i) for i in r.images} <= named]
+    return max(fits, key=lambda r: r.order, default=None)
+
+
+def last_good(stage_records: Sequence[Record]) -> Good | None:
+    """The newest state of the stage that was applied, healthy and verified."""
+    found = [r for r in stage_records if r.kind is Kind.Sync]
+    return (
+        Good(commit=found[-1].data["commit"], release=found[-1].release, at=found[-1].at) if found else None
+    )
+
+
+def open_holds(stage_records: Sequence[Record]) -> tuple[Held, ...]:
+    """Holds because something failed, which no approval has lifted since."""
+    held: dict[str, Held] = {}
+    for record in stage_records:
+        key = record.data.get("key", "")
+        if record.kind is Kind.Hold and record.data.get("reason") == Reason.Person:
+            held[key] = Held(key, record.release, record.data.get("commit", ""), record.message)
+        elif record.kind is Kind.Approval:
+            held.pop(key, None)
+    return tuple(held.values())
+
+
+def approvals(stage_records: Sequence[Record]) -> dict[str, frozenset[str]]:
+    """Who said yes to what since it was last held."""
+    said: dict[str, frozenset[str]] = {}
+    for record in stage_records:
+        key = record.data.get("key", "")
+        if record.kind is Kind.Approval:
+            said[key] = said.get(key, frozenset()) | {record.by}
+        elif record.kind is Kind.Hold and record.data.get("reason") == Reason.Person:
+            said.pop(key, None)
+    return said
+
+
+def gate_passed(stage_records: Iterable[Record], commit: str) -> bool:
+    """Whether the gate's final yes for this intent is on record."""
+    return any(
+        r.kind is Kind.Verdict
+        and r.data.get("commit") == commit
+        and r.data.get("outcome") == Outcome.Successful
+        for r in stage_records
+    )
+
+
+def candidate_of(
+    desk: Desk, records: Sequence[Record], releases: Mapping[str, Release], now: datetime
+) -> tuple[Release | None, Hold | None]:
+    """The newest release the stages before let through, and the hold of a newer one that still soaks."""
+    stage = desk.stage
+    if not stage.after:
+        return max(releases.values(), key=lambda r: r.order, default=None), None
+    ready = dict.fromkeys(releases, now)
+    for name, after in stage.after.items():
+        shown = soaked(records, name)
+        ready = {i: max(t, soak_ends(shown[i], after.soak)) for i, t in ready.items() if i in shown}
+    newest = max((releases[i] for i, t in ready.items() if t <= now), key=lambda r: r.order, default=None)
+    later = [
+        releases[i] for i, t in ready.items() if t > now and (not newest or releases[i].order > newest.order)
+    ]
+    if not later:
+        return newest, None
+    next_one = max(later, key=lambda r: r.order)
+    until = ready[next_one.id]
+    message = f"{desk.app} {next_one.id} soaks in {', '.join(stage.after)} until {until:%H:%M:%S} UTC"
+    return newest, Hold(message, Reason.Soak, until)
+
+
+def soaked(records: Iterable[Record], stage: str) -> dict[str, datetime]:
+    """Releases whose newest stay in a stage still lasts, with its beginning.
+
+    A release that was replaced there stops soaking: what nobody ran proves nothing.
+    """
+    since: dict[str, datetime] = {}
+    for record in records:
+        if record.stage == stage and record.kind is Kind.Sync:
+            since = {record.release: since.get(record.release, record.at)}
+    return since
+
+
+def canaries(desk: Desk) -> list[Manifest]:
+    """Live canary Deployments of this stage."""
+    found = desk.target.list(
+        "apps/v1", "Deployment", namespace=desk.target.namespace, labels={TRACK: "canary"}
+    )
+    return [m for m in found if tracked_by(m) == str(desk.owner)]
+
+
+def _canary_health(desk: Desk, canary: Canary | None) -> Health | None:
+    if canary is None:
+        return None
+    refs = [ref(m) for m in canaries(desk)]
+    return desk.target.wait(refs, deadline_seconds=0, interrupted=lambda: None)
+
+
+def _verdict(desk: Desk, canary: Canary | None, now: datetime) -> Verdict | None:
+    if canary is None or desk.stage.gate is None:
+        return None
+    return judge.judge(desk, canary, now)

@@ -1,0 +1,104 @@
+"""Sync: make the cluster equal to a desired state, wait until it is well, verify it, put it on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from tidegate.domain.health import Health, HealthStatus, worst
+from tidegate.domain.manifests import Manifest, ref
+from tidegate.domain.plan import Plan
+from tidegate.domain.promotion import Shift, StageView
+from tidegate.domain.records import Kind
+from tidegate.domain.rollout import Canary
+from tidegate.operations import record
+from tidegate.operations.desk import Desk
+from tidegate.operations.intent import desired
+
+
+def next_canary(view: StageView, move: Shift) -> Canary:
+    """The canary that a `Shift` asks for: a fresh one starts its evidence now, a running one keeps it."""
+    assert view.intent is not None
+    running = None if move.fresh else view.canary
+    return Canary(
+        release=view.intent.release,
+        commit=view.intent.commit,
+        weight=move.weight,
+        started=running.started if running else view.now,
+        step_started=view.now,
+    )
+
+
+def canary_state(desk: Desk, view: StageView, canary: Canary) -> list[Manifest]:
+    """Desired state while the canary runs at its weight."""
+    assert view.intent and view.good
+    state: list[Manifest] = desk.traffic.canary(
+        desired(desk, view.good.commit), desired(desk, view.intent.commit), canary
+    )
+    return state
+
+
+def finishing_state(desk: Desk, view: StageView) -> list[Manifest]:
+    """Desired state while the stable workload takes the new version and the canary still serves."""
+    assert view.intent and view.good
+    new = desired(desk, view.intent.commit)
+    if view.canary is None or view.canary.commit != view.intent.commit:
+        return new
+    state: list[Manifest] = desk.traffic.finish(desired(desk, view.good.commit), new, view.canary)
+    return state
+
+
+def final_state(desk: Desk, view: StageView) -> list[Manifest]:
+    """Desired state when all is done: the intent itself."""
+    assert view.intent is not None
+    return desired(desk, view.intent.commit)
+
+
+def plan(desk: Desk, manifests: Sequence[Manifest]) -> Plan:
+    """What applying would change; writes nothing."""
+    return desk.target.look(desk.owner, manifests)
+
+
+def wait(desk: Desk, manifests: Sequence[Manifest], interrupted: Callable[[], str | None]) -> Health:
+    """Wait until all objects are healthy, one is beyond hope, or the stage's progress deadline is over."""
+    seconds = desk.stage.progress_deadline.total_seconds()
+    return desk.target.wait([ref(m) for m in manifests], deadline_seconds=seconds, interrupted=interrupted)
+
+
+def verify(desk: Desk) -> Health:
+    """The stage's checks, all of them; the worst answer speaks."""
+    answers = [check.verify(desk.target) for check in desk.checks]
+    return worst(answers) if answers else Health(HealthStatus.Healthy, "nothing to verify")
+
+
+def record_shift(desk: Desk, canary: Canary, *, flow_run: str = "") -> None:
+    """Put a canary's weight on record."""
+    message = f"{desk.app} {canary.release} canary at {canary.weight} % in {desk.stage.name}"
+    made = record.new(
+        desk,
+        Kind.Shift,
+        message,
+        release=canary.release,
+        flow_run=flow_run,
+        commit=canary.commit,
+        weight=canary.weight,
+        started=canary.started.isoformat(),
+    )
+    record.append_missing(desk, [made])
+
+
+def record_sync(desk: Desk, view: StageView, changed: int, started: datetime, *, flow_run: str = "") -> None:
+    """Put on record that the intent is live, healthy and verified. Putting right is no new record."""
+    assert view.intent is not None
+    made = record.new(
+        desk,
+        Kind.Sync,
+        f"{desk.app} {view.intent.release} is live in {desk.stage.name}",
+        release=view.intent.release,
+        flow_run=flow_run,
+        commit=view.intent.commit,
+        changed=changed,
+    )
+    seconds = round((made.at - started).total_seconds(), 1)
+    record.append_missing(desk, [replace(made, data={**made.data, "seconds": seconds})])
