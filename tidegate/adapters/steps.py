@@ -202,6 +202,16 @@ class _Child:
             if self.pgid is not None and self.status is None:
                 os.killpg(self.pgid, signal.SIGKILL)
 
+    def kill_session(self) -> None:
+        """Nothing to do, unless the step killed its small parent: then SIGKILL for what is left of both."""
+        import psutil
+
+        if self.status is None and not self.problem:
+            for pid in psutil.pids():
+                if _session(pid) == self.process.pid:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """SIGKILL for the step and its small parent."""
         self.kill_group()
@@ -215,7 +225,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self.kill()
             self.process.wait()
-        self.kill_group()  # nothing to do, unless the step killed its small parent
+        self.kill_session()
         self.stdout.close()
         os.close(self.report)
 
@@ -311,6 +321,7 @@ def _attend(child: _Child, step: Step, output: _Output, cancelled: threading.Eve
                         ready.unregister(child.stdout)
                 elif not child.read_report():
                     ready.unregister(child.report)
+                    child.kill_session()
                     reporting, drained = (
                         False,
                         time.monotonic() + 1,

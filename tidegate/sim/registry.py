@@ -118,7 +118,7 @@ class Store:
             raise Refusal(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         for needed in _needed(body, media_type):
             if not (self.blobs / needed.removeprefix("sha256:")).is_file():
-                raise Refusal(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", {"digest": needed})
+                raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", {"digest": needed})
         self.write(self.blobs / digest.removeprefix("sha256:"), body)
         folder = self.repositories / name
         self.write(folder / "manifests" / digest.removeprefix("sha256:"), media_type.encode())
