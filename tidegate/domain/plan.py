@@ -100,13 +100,14 @@ class Plan:
 
     def summary(self) -> str:
         """`1 to create, 2 to update, 5 unchanged`; says when nothing is to do."""
-        counts = Counter(c.action for c in self.changes)
         if not self.changes:
             return "nothing to do: no objects"
-        if set(counts) == {Action.Unchanged}:
-            return f"nothing to do: {_objects(counts[Action.Unchanged])} as desired"
-        words = {Action.Unchanged: "unchanged", Action.Refused: "refused"}
-        parts = (f"{counts[a]} {words.get(a, f'to {a.value}')}" for a in Action if counts[a])
+        counts = Counter(_word(c) for c in self.changes)
+        if not self.writes and not self.refusals:
+            kept = [f"{counts['left alone']} left alone"] if counts["left alone"] else []
+            parts = [f"nothing to do: {_objects(counts['unchanged'])} as desired", *kept]
+        else:
+            parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
         return ", ".join(parts)
 
     def text(self) -> str:
@@ -335,6 +336,19 @@ def _told(change: Change) -> str:
     head = f"{_SIGNS[change.action]} {change.ref}" + (f": {change.reason}" if change.reason else "")
     body = change.diff().splitlines()[2:] if change.action is Action.Update else []
     return "\n".join([head, *(f"    {line}" for line in body)])
+
+
+_WORDS = ("to create", "to update", "to prune", "unchanged", "refused", "left alone")
+
+
+def _word(change: Change) -> str:
+    match change.action:
+        case Action.Unchanged:
+            return "unchanged"
+        case Action.Refused:
+            return "refused" if change.blocks else "left alone"
+        case _:
+            return f"to {change.action.value}"
 
 
 def _objects(count: int) -> str:
