@@ -1,0 +1,415 @@
+"""The verbs on objects: create, get, update, patch, apply. Each is read, decide, write under the store's lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidegate.sim.apiserver import decoding, definitions, failures, immutability, strategy, validation
+from tidegate.sim.apiserver import patch as patching
+from tidegate.sim.apiserver.apply import Apply, apply, check_typed
+from tidegate.sim.apiserver.decoding import Warnings
+from tidegate.sim.apiserver.failures import ApiError, Cause
+from tidegate.sim.apiserver.ownership import UPDATE, Owner, Owners, after_update, read, write
+from tidegate.sim.apiserver.resources import CRDS, NAMESPACES, Catalog, Resource
+from tidegate.sim.apiserver.schema import Shape, custom, named
+from tidegate.sim.apiserver.store import Name, Store, Stored, clone
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a write is to be done: the query parameters and who asks."""
+
+    manager: str = ""
+    dry_run: bool = False
+    force: bool = False
+    validation: str = "Warn"
+    subresource: str = ""
+    content_type: str = "application/json"
+    warnings: Warnings = field(default_factory=Warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer to a write."""
+
+    code: int
+    stored: Stored
+
+
+class Registry:
+    """All objects behind their verbs."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self.store = store
+        self.catalog = catalog
+        self._shapes: dict[int, Shape] = {}
+        for _, stored in store.select(CRDS):
+            definitions.serve(catalog, stored.object)
+        self._ensure_namespaces()
+
+    def _ensure_namespaces(self) -> None:
+        for name in ("default", "kube-node-lease", "kube-public", "kube-system"):
+            if self.store.get(NAMESPACES, ("", name)) is None:
+                resource = self.catalog.find("", "v1", "namespaces")
+                assert resource is not None
+                self.create(resource, "", {"metadata": {"name": name}}, Options(manager="kube-apiserver"))
+
+    def shape(self, resource: Resource) -> Shape:
+        if resource.custom is None:
+            return named(resource.model)
+        mark = id(resource.custom)
+        if mark not in self._shapes:
+            self._shapes[mark] = custom(resource.custom)
+        return self._shapes[mark]
+
+    # reading
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Stored:
+        """The object as this version shows it. Raises 404."""
+        stored = self.store.get(resource.key, (namespace, name))
+        if stored is None:
+            raise failures.not_found(resource.group, resource.plural, name)
+        return self.shown(resource, stored)
+
+    def shown(self, resource: Resource, stored: Stored) -> Stored:
+        """The same object under the requested apiVersion (conversion strategy None)."""
+        if resource.custom is None or stored.object.get("apiVersion") == resource.group_version:
+            return stored
+        rest = {k: v for k, v in stored.object.items() if k not in ("kind", "apiVersion")}
+        return Stored({"kind": resource.kind, "apiVersion": resource.group_version, **rest}, stored.rv)
+
+    # writing
+
+    def decode(self, resource: Resource, data: Any, options: Options) -> Object:
+        obj = clone(decoding.check_identity(resource, data))
+        shape = self.shape(resource)
+        if resource.custom is None:
+            decoding.check_types(resource, shape, obj)
+        else:
+            decoding.check_types(resource, shape.fields["metadata"], obj["metadata"])
+        unknown = decoding.drop_unknown(shape, obj)
+        decoding.settle_unknown(unknown, options.validation, options.warnings)
+        found: Object = obj
+        return found
+
+    def create(self, resource: Resource, namespace: str, data: Any, options: Options) -> Written:
+        """POST. Raises 400, 403, 404 (namespace), 409 (exists), 422."""
+        obj = self.decode(resource, data, options)
+        metadata = obj["metadata"]
+        if metadata.get("resourceVersion"):
+            raise failures.bad_request("resourceVersion should not be set on objects to be created")
+        with self.store.lock:
+            self._settle_name(resource, namespace, metadata)
+            strategy.prepare_creation(resource, obj)
+            return self._create(resource, obj, None, options)
+
+    def _settle_name(self, resource: Resource, namespace: str, metadata: Object) -> None:
+        self._settle_namespace(resource, namespace, metadata)
+        if not metadata.get("name"):
+            if not metadata.get("generateName"):
+                causes = [failures.field_required("metadata.name", "name or generateName is required")]
+                raise failures.invalid(resource.group, resource.kind, "", causes)
+            metadata["name"] = strategy.generated_name(str(metadata["generateName"]))
+        if self.store.get(resource.key, (namespace, metadata["name"])) is not None:
+            raise failures.already_exists(resource.group, resource.plural, metadata["name"])
+
+    def _settle_namespace(self, resource: Resource, namespace: str, metadata: Object) -> None:
+        if not resource.namespaced:
+            metadata.pop("namespace", None)
+            return
+        if metadata.get("namespace", namespace) != namespace:
+            raise failures.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        metadata["namespace"] = namespace
+        home = self.store.get(NAMESPACES, ("", namespace))
+        if home is None:
+            raise failures.not_found("", "namespaces", namespace)
+        if home.object["metadata"].get("deletionTimestamp"):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = Cause(
+                "NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace"
+            )
+            raise failures.forbidden(resource.group, resource.plural, metadata.get("name", ""), why, [cause])
+
+    def _create(self, resource: Resource, obj: Object, owners: Owners | None, options: Options) -> Written:
+        shape = self.shape(resource)
+        strategy.complete(resource, shape, self.store, obj, creating=True)
+        self._validate(resource, obj)
+        if resource.key == CRDS:
+            obj = definitions.established(obj, strategy.now())
+        if owners is None:
+            owners = self._owners_after(resource, None, obj, options)
+        self._set_owners(obj, owners)
+        obj = ordered(obj)
+        name = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        if options.dry_run:
+            return Written(201, Stored(obj, 0))
+        stored = self.store.put(resource.key, name, obj)
+        if resource.key == CRDS:
+            definitions.serve(self.catalog, obj)
+        return Written(201, self.shown(resource, stored))
+
+    def _owners_after(self, resource: Resource, old: Object | None, new: Object, options: Options) -> Owners:
+        writer = Owner(options.manager, UPDATE, resource.group_version, options.subresource)
+        return after_update(
+            self.shape(resource), old, new, writer, has_status=resource.has_status, now=strategy.now()
+        )
+
+    @staticmethod
+    def _set_owners(obj: Object, owners: Owners) -> None:
+        obj["metadata"].pop("managedFields", None)
+        if owners:
+            obj["metadata"]["managedFields"] = write(owners)
+
+    def _validate(self, resource: Resource, obj: Object) -> None:
+        causes = validation.causes(resource, obj)
+        if resource.custom is not None:
+            causes += definitions.causes(strategy.open_api(resource), body_of(obj))
+        if causes:
+            raise failures.invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
+
+    def update(self, resource: Resource, namespace: str, name: str, data: Any, options: Options) -> Written:
+        """PUT. Raises 400, 404, 409, 422."""
+        new = self.decode(resource, data, options)
+        metadata = new["metadata"]
+        if metadata.get("name", name) != name:
+            raise failures.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        if metadata.get("namespace", namespace) != namespace:
+            raise failures.bad_request(
+                f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the URL "
+                f"({namespace})"
+            )
+        with self.store.lock:
+            old = self.find(resource, namespace, name)
+            return self._update(resource, old, new, None, options)
+
+    def _check_current(self, resource: Resource, old: Stored, metadata: Object) -> None:
+        name, wanted = old.object["metadata"]["name"], metadata.get("resourceVersion")
+        if wanted not in (None, "", str(old.rv)):
+            raise failures.conflict(resource.group, resource.plural, name)
+        uid, mine = metadata.get("uid"), old.object["metadata"]["uid"]
+        if uid and uid != mine:
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {mine}"
+            raise failures.conflict(resource.group, resource.plural, name, why)
+
+    def _update(
+        self, resource: Resource, old: Stored, new: Object, owners: Owners | None, options: Options
+    ) -> Written:
+        self._check_current(resource, old, new["metadata"])
+        shape = self.shape(resource)
+        claimed = new["metadata"].get("managedFields")
+        new = clone(strategy.merge_written(resource, old.object, new, options.subresource))
+        strategy.complete(resource, shape, self.store, new, creating=False)
+        strategy.bump_generation(resource, old.object, new)
+        self._validate_update(resource, old.object, new)
+        if resource.key == CRDS and options.subresource != "status":
+            new = definitions.established(new, strategy.now())
+        if owners is None:
+            before = self._claimed(old.object, claimed)
+            owners = self._owners_after(resource, before, new, options)
+        if same(old.object, new, owners):
+            return Written(200, old)
+        self._set_owners(new, owners)
+        new = ordered(new)
+        if options.dry_run:
+            return Written(200, Stored(new, old.rv))
+        return Written(200, self.shown(resource, self._store_update(resource, old, new)))
+
+    @staticmethod
+    def _claimed(old: Object, claimed: Any) -> Object:
+        """The old object with the managedFields the client sent, when it sent its own (`[{}]` empties them)."""
+        mine = old["metadata"].get("managedFields")
+        if not claimed or claimed == mine:
+            return old
+        return {**old, "metadata": {**old["metadata"], "managedFields": [c for c in claimed if c]}}
+
+    def _validate_update(self, resource: Resource, old: Object, new: Object) -> None:
+        name = new["metadata"]["name"]
+        causes = immutability.causes(resource.kind, old, new) if resource.custom is None else []
+        if old["metadata"].get("deletionTimestamp"):
+            before = old["metadata"].get("finalizers") or []
+            grown = [f for f in new["metadata"].get("finalizers") or () if f not in before]
+            if grown:
+                shown = ", ".join(json.dumps(f) for f in grown)
+                text = (
+                    "no new finalizers can be added if the object is being deleted, found new finalizers "
+                    f"[]string{{{shown}}}"
+                )
+                causes.append(failures.field_forbidden("metadata.finalizers", text))
+        if causes:
+            raise failures.invalid(resource.group, resource.kind, name, causes)
+        self._validate(resource, new)
+
+    def _store_update(self, resource: Resource, old: Stored, new: Object) -> Stored:
+        metadata = new["metadata"]
+        name: Name = (metadata.get("namespace", ""), metadata["name"])
+        held = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+        if metadata.get("deletionTimestamp") and not held and not namespace_is_busy(resource, new):
+            return self.remove(resource, name)
+        stored = self.store.put(resource.key, name, new)
+        if resource.key == CRDS:
+            definitions.serve(self.catalog, new)
+        return stored
+
+    def remove(self, resource: Resource, name: Name) -> Stored:
+        """Take the object away now; answers its last state."""
+        gone = self.store.delete(resource.key, name)
+        if resource.key == CRDS:
+            definitions.withdraw(self.catalog, gone.object)
+        return gone
+
+    def patch(self, resource: Resource, namespace: str, name: str, data: Any, options: Options) -> Written:
+        """PATCH of any kind. Raises 400, 404, 409, 415, 422, and SSA's 500 for configurations that do not fit."""
+        kind = options.content_type.partition(";")[0].strip()
+        accepted = patching.BUILT_IN_PATCHES if resource.custom is None else patching.CUSTOM_PATCHES
+        if kind not in accepted:
+            raise failures.unsupported_media_type(accepted)
+        if kind == patching.APPLY_PATCH:
+            return self.apply(resource, namespace, name, data, options)
+        if options.force:
+            raise _bad_options("PatchOptions", "force", "may not be specified for non-apply patch")
+        with self.store.lock:
+            old = self.find(resource, namespace, name)
+            patched = self._patched(kind, self.shape(resource), old.object, data)
+            new = self.decode(resource, patched, options)
+            if new["metadata"].get("name") != name:
+                causes = [
+                    failures.field_invalid(
+                        "metadata.name", new["metadata"].get("name"), immutability.IMMUTABLE
+                    )
+                ]
+                raise failures.invalid(resource.group, resource.kind, name, causes)
+            return self._update(resource, old, new, None, options)
+
+    @staticmethod
+    def _patched(kind: str, shape: Shape, old: Object, data: Any) -> Any:
+        if kind == patching.JSON_PATCH:
+            return patching.json_patch(old, data)
+        if not isinstance(data, dict):
+            raise failures.bad_request(
+                "json: cannot unmarshal array into Go value of type map[string]interface {}"
+            )
+        if kind == patching.MERGE_PATCH:
+            return patching.merge_patch(old, data)
+        return patching.strategic_patch(shape, old, data)
+
+    def apply(self, resource: Resource, namespace: str, name: str, data: Any, options: Options) -> Written:
+        """Server-side apply."""
+        if not options.manager:
+            raise _bad_options("PatchOptions", "fieldManager", "is required for apply patch", required=True)
+        config = decoding.check_identity(resource, data)
+        metadata = config["metadata"]
+        self._check_config(metadata, namespace, name)
+        config = {**config, "metadata": {**metadata, "name": name}}
+        if resource.namespaced:
+            config["metadata"]["namespace"] = namespace
+        shape = self.shape(resource)
+        if resource.custom is None:
+            check_typed(shape, config, resource.kind)
+        else:
+            config = clone(config)
+            unknown = decoding.drop_unknown(shape, config)
+            decoding.settle_unknown(unknown, options.validation, options.warnings)
+            check_typed(shape, config, resource.kind)
+        with self.store.lock:
+            return self._apply(resource, shape, namespace, name, config, options)
+
+    @staticmethod
+    def _check_config(metadata: Object, namespace: str, name: str) -> None:
+        if metadata.get("managedFields") is not None:
+            raise failures.bad_request("metadata.managedFields must be nil")
+        if metadata.get("name", name) != name:
+            raise failures.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        if metadata.get("namespace", namespace) != namespace:
+            raise failures.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+
+    def _apply(
+        self, resource: Resource, shape: Shape, namespace: str, name: str, config: Object, options: Options
+    ) -> Written:
+        stored = self.store.get(resource.key, (namespace, name))
+        live = self.shown(resource, stored) if stored is not None else None
+        if live is None and options.subresource:
+            raise failures.not_found(resource.group, resource.plural, name)
+        if live is not None:
+            self._check_current(resource, live, config["metadata"])
+        request = Apply(
+            manager=options.manager,
+            api_version=resource.group_version,
+            force=options.force,
+            subresource=options.subresource,
+            has_status=resource.has_status,
+            now=strategy.now(),
+        )
+        config["metadata"] = {
+            k: v for k, v in config["metadata"].items() if k not in ("resourceVersion", "uid")
+        }
+        result = apply(shape, live.object if live is not None else None, config, request)
+        if live is not None:
+            return self._update(resource, live, result.object, result.owners, options)
+        obj = clone(decoding.check_identity(resource, result.object))
+        self._settle_namespace(resource, namespace, obj["metadata"])
+        strategy.prepare_creation(resource, obj)
+        return self._create(resource, obj, result.owners, options)
+
+    def change(self, resource: Resource, name: Name, edit: Callable[[Object], None]) -> Stored | None:
+        """A write of the server's own (garbage collection, deletion marks): no defaults, no owners, no checks."""
+        with self.store.lock:
+            stored = self.store.get(resource.key, name)
+            if stored is None:
+                return None
+            new = clone(stored.object)
+            edit(new)
+            return stored if new == stored.object else self._store_update(resource, stored, new)
+
+
+def _bad_options(kind: str, name: str, text: str, *, required: bool = False) -> ApiError:
+    cause = failures.field_required(name, text) if required else failures.field_forbidden(name, text)
+    return failures.invalid("meta.k8s.io", kind, "", [cause])
+
+
+def namespace_is_busy(resource: Resource, obj: Object) -> bool:
+    """A namespace also waits for `spec.finalizers`."""
+    return resource.key == NAMESPACES and bool((obj.get("spec") or {}).get("finalizers"))
+
+
+def body_of(obj: Object) -> Object:
+    return {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata")}
+
+
+_FIRST = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp")
+
+
+def ordered(obj: Object) -> Object:
+    """Keys in the order the real server writes them: identity first, then spec, status last."""
+    metadata = obj["metadata"]
+    first = {k: metadata[k] for k in _FIRST if k in metadata}
+    meta = {**first, **{k: v for k, v in metadata.items() if k not in first}}
+    rest = {k: v for k, v in body_of(obj).items() if k != "status"}
+    status = {"status": obj["status"]} if "status" in obj else {}
+    return {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": meta, **rest, **status}
+
+
+def same(old: Object, new: Object, owners: Owners) -> bool:
+    """True when a write would change nothing but timestamps in managedFields."""
+    if body_of(old) != body_of(new):
+        return False
+    apart = ("managedFields", "resourceVersion")
+    before = {k: v for k, v in old["metadata"].items() if k not in apart}
+    if before != {k: v for k, v in new["metadata"].items() if k not in apart}:
+        return False
+    mine = read(old["metadata"])
+    return {o: (c.fields, c.api_version) for o, c in mine.items()} == {
+        o: (c.fields, c.api_version) for o, c in owners.items()
+    }

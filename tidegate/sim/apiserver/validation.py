@@ -1,0 +1,364 @@
+"""What a new object must satisfy: names, required fields, selectors.
+
+Causes are worded as the real server words them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from tidegate.sim.apiserver.failures import (
+    Cause,
+    field_duplicate,
+    field_invalid,
+    field_required,
+    field_unsupported,
+)
+from tidegate.sim.apiserver.quantity import canonical
+from tidegate.sim.apiserver.resources import Resource
+
+Object = dict[str, Any]
+_SUBDOMAIN: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+_LABEL: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_LABEL_1035: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+_QUALIFIED: Final = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
+_LABEL_VALUE: Final = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+SUBDOMAIN_TEXT: Final = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+LABEL_TEXT: Final = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+LABEL_1035_TEXT: Final = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+VALUE_TEXT: Final = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+NAME_PART_TEXT: Final = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_RBAC: Final = "rbac.authorization.k8s.io"
+
+
+def metadata_causes(resource: Resource, obj: Object) -> Iterator[Cause]:
+    metadata = obj["metadata"]
+    yield from _name_causes(resource, str(metadata.get("name", "")))
+    yield from labels_causes("metadata.labels", metadata.get("labels") or {})
+    total = sum(len(k) + len(str(v)) for k, v in (metadata.get("annotations") or {}).items())
+    for key in metadata.get("annotations") or {}:
+        if not _is_qualified(key.lower()):
+            yield field_invalid("metadata.annotations", key, NAME_PART_TEXT)
+    if total > 256 * 1024:
+        yield Cause(
+            "FieldValueTooLong", "Too long: may not be more than 262144 bytes", "metadata.annotations"
+        )
+    for finalizer in metadata.get("finalizers") or ():
+        if not _is_qualified(finalizer):
+            yield field_invalid("metadata.finalizers", finalizer, NAME_PART_TEXT)
+    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        for name in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(name):
+                yield field_invalid(f"metadata.ownerReferences[{index}].{name}", "", "must not be empty")
+
+
+def _name_causes(resource: Resource, name: str) -> Iterator[Cause]:
+    if resource.group == _RBAC:
+        if "/" in name or "%" in name or name in (".", ".."):
+            yield field_invalid(
+                "metadata.name", name, "may not contain '/'" if "/" in name else "may not contain '%'"
+            )
+        return
+    if resource.kind == "Service":
+        pattern, text, limit = _LABEL_1035, LABEL_1035_TEXT, 63
+    elif resource.kind == "Namespace":
+        pattern, text, limit = _LABEL, LABEL_TEXT, 63
+    else:
+        pattern, text, limit = _SUBDOMAIN, SUBDOMAIN_TEXT, 253
+    if len(name) > limit:
+        yield field_invalid("metadata.name", name, f"must be no more than {limit} bytes")
+    if not pattern.match(name):
+        yield field_invalid("metadata.name", name, text)
+
+
+def _is_qualified(key: str) -> bool:
+    prefix, slash, name = key.rpartition("/")
+    if slash and not (_SUBDOMAIN.match(prefix) and len(prefix) <= 253):
+        return False
+    return len(name) <= 63 and bool(_QUALIFIED.match(name))
+
+
+def labels_causes(path: str, labels: Object) -> Iterator[Cause]:
+    for key, value in labels.items():
+        if not _is_qualified(key):
+            yield field_invalid(path, key, NAME_PART_TEXT)
+        if len(str(value)) > 63:
+            yield field_invalid(path, value, "must be no more than 63 bytes")
+        elif not _LABEL_VALUE.match(str(value)):
+            yield field_invalid(path, value, VALUE_TEXT)
+
+
+def matches(selector: Object, labels: Object) -> bool:
+    """Whether a LabelSelector selects these labels."""
+    if any(labels.get(k) != v for k, v in (selector.get("matchLabels") or {}).items()):
+        return False
+    for term in selector.get("matchExpressions") or ():
+        found, values = labels.get(term["key"]), term.get("values") or ()
+        match term["operator"]:
+            case "In" if found not in values:
+                return False
+            case "NotIn" if found in values and found is not None:
+                return False
+            case "Exists" if term["key"] not in labels:
+                return False
+            case "DoesNotExist" if term["key"] in labels:
+                return False
+    return True
+
+
+def _workload(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    selector, template = spec.get("selector"), spec.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if selector is None:
+        yield field_required("spec.selector")
+    elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        yield field_invalid("spec.selector", selector, "empty selector is invalid for deployment")
+    elif not matches(selector, labels):
+        yield field_invalid(
+            "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
+        )
+    if spec.get("replicas", 0) < 0:
+        yield field_invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
+    yield from _pod_template(template, "spec.template", ("Always",))
+
+
+def _pod_template(template: Object, path: str, policies: tuple[str, ...]) -> Iterator[Cause]:
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    yield from labels_causes(f"{path}.labels", labels)
+    spec = template.get("spec") or {}
+    yield from pod_spec_causes(spec, f"{path}.spec")
+    if spec.get("restartPolicy", policies[0]) not in policies:
+        yield field_unsupported(f"{path}.spec.restartPolicy", spec["restartPolicy"], policies)
+
+
+_POLICIES: Final = ("Always", "OnFailure", "Never")
+
+
+def pod_spec_causes(spec: Object, path: str) -> Iterator[Cause]:
+    containers = spec.get("containers") or []
+    if not containers:
+        yield field_required(f"{path}.containers")
+    names: set[str] = set()
+    volumes = {v.get("name") for v in spec.get("volumes") or ()}
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(kind) or ()):
+            yield from _container_causes(container, f"{path}.{kind}[{index}]", names, volumes)
+    if "restartPolicy" in spec and spec["restartPolicy"] not in _POLICIES:
+        yield field_unsupported(f"{path}.restartPolicy", spec["restartPolicy"], _POLICIES)
+
+
+def _container_causes(container: Object, path: str, names: set[str], volumes: set[Any]) -> Iterator[Cause]:
+    name = str(container.get("name", ""))
+    if not name:
+        yield field_required(f"{path}.name")
+    elif not _LABEL.match(name) or len(name) > 63:
+        yield field_invalid(f"{path}.name", name, LABEL_TEXT)
+    elif name in names:
+        yield field_duplicate(f"{path}.name", name)
+    names.add(name)
+    if not container.get("image"):
+        yield field_required(f"{path}.image")
+    for index, port in enumerate(container.get("ports") or ()):
+        number = port.get("containerPort", 0)
+        if not 0 < number < 65536:
+            yield field_invalid(
+                f"{path}.ports[{index}].containerPort", number, "must be between 1 and 65535, inclusive"
+            )
+        if port.get("protocol", "TCP") not in ("TCP", "UDP", "SCTP"):
+            yield field_unsupported(
+                f"{path}.ports[{index}].protocol", port["protocol"], ("SCTP", "TCP", "UDP")
+            )
+    for index, variable in enumerate(container.get("env") or ()):
+        if not variable.get("name"):
+            yield field_required(f"{path}.env[{index}].name")
+        if variable.get("value") and variable.get("valueFrom"):
+            text = "may not be specified when `value` is not empty"
+            yield field_invalid(f"{path}.env[{index}].valueFrom", "", text)
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
+        if mount.get("name") not in volumes:
+            yield Cause(
+                "FieldValueNotFound",
+                f'Not found: "{mount.get("name")}"',
+                f"{path}.volumeMounts[{index}].name",
+            )
+    yield from _resources_causes(container.get("resources") or {}, f"{path}.resources")
+
+
+def _resources_causes(resources: Object, path: str) -> Iterator[Cause]:
+    for kind in ("limits", "requests"):
+        for name, value in (resources.get(kind) or {}).items():
+            text = canonical(value)
+            if text is None:
+                yield field_invalid(
+                    f"{path}.{kind}.{name}", value, "quantities must match the regular expression"
+                )
+            elif text.startswith("-"):
+                yield field_invalid(f"{path}.{kind}.{name}", value, "must be greater than or equal to 0")
+
+
+def _pod(obj: Object) -> Iterator[Cause]:
+    yield from pod_spec_causes(obj.get("spec") or {}, "spec")
+
+
+def _job(obj: Object) -> Iterator[Cause]:
+    template = (obj.get("spec") or {}).get("template") or {}
+    yield from pod_spec_causes(template.get("spec") or {}, "spec.template.spec")
+    policy = (template.get("spec") or {}).get("restartPolicy")
+    if policy not in ("OnFailure", "Never"):
+        yield (
+            Cause(
+                "FieldValueRequired",
+                'Required value: valid values: "OnFailure", "Never"',
+                "spec.template.spec.restartPolicy",
+            )
+            if not policy
+            else field_unsupported("spec.template.spec.restartPolicy", policy, ("Never", "OnFailure"))
+        )
+
+
+def _cron_job(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    if not spec.get("schedule"):
+        yield field_required("spec.schedule")
+    elif len(str(spec["schedule"]).split()) != 5 and not str(spec["schedule"]).startswith("@"):
+        text = f"expected exactly 5 fields, found {len(str(spec['schedule']).split())}: [{spec['schedule']}]"
+        yield field_invalid("spec.schedule", spec["schedule"], text)
+    template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
+    yield from pod_spec_causes(template.get("spec") or {}, "spec.jobTemplate.spec.template.spec")
+
+
+_SERVICE_TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+
+
+def _service(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    ports = spec.get("ports") or []
+    if spec.get("type") not in _SERVICE_TYPES:
+        yield field_unsupported("spec.type", spec.get("type"), _SERVICE_TYPES)
+    if not ports and spec.get("clusterIP") != "None" and spec.get("type") != "ExternalName":
+        yield field_required("spec.ports")
+    names: set[str] = set()
+    for index, port in enumerate(ports):
+        path = f"spec.ports[{index}]"
+        if len(ports) > 1 and not port.get("name"):
+            yield field_required(f"{path}.name")
+        elif port.get("name") in names:
+            yield field_duplicate(f"{path}.name", port["name"])
+        names.add(port.get("name", ""))
+        if not 0 < (port.get("port") or 0) < 65536:
+            yield field_invalid(f"{path}.port", port.get("port"), "must be between 1 and 65535, inclusive")
+    yield from labels_causes("spec.selector", spec.get("selector") or {})
+
+
+def _config_map(obj: Object) -> Iterator[Cause]:
+    size = 0
+    for name in ("data", "binaryData"):
+        for key, value in (obj.get(name) or {}).items():
+            size += len(key) + len(str(value).encode())
+            if not re.fullmatch(r"[-._a-zA-Z0-9]+", key) or len(key) > 253:
+                text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                yield field_invalid(f"{name}[{key}]", key, text)
+    if size > 1024 * 1024:
+        yield Cause("FieldValueTooLong", "Too long: may not be more than 1048576 bytes", "")
+
+
+def _binding(obj: Object) -> Iterator[Cause]:
+    reference = obj.get("roleRef") or {}
+    if reference.get("kind") not in ("Role", "ClusterRole"):
+        yield field_unsupported("roleRef.kind", reference.get("kind"), ("Role", "ClusterRole"))
+    if not reference.get("name"):
+        yield field_required("roleRef.name")
+    for index, subject in enumerate(obj.get("subjects") or ()):
+        if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
+            yield field_required(f"subjects[{index}].namespace")
+
+
+def _definition(obj: Object) -> Iterator[Cause]:
+    spec, names = obj.get("spec") or {}, (obj.get("spec") or {}).get("names") or {}
+    expected = f"{names.get('plural', '')}.{spec.get('group', '')}"
+    if obj["metadata"].get("name") != expected:
+        yield field_invalid(
+            "metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'
+        )
+    versions = spec.get("versions") or []
+    if sum(bool(v.get("storage")) for v in versions) != 1:
+        text = "must have exactly one version marked as storage version"
+        yield field_invalid("spec.versions", [v.get("name") for v in versions], text)
+    for index, version in enumerate(versions):
+        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+            yield field_required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        yield field_unsupported("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
+
+
+def _ingress(obj: Object) -> Iterator[Cause]:
+    for r, rule in enumerate((obj.get("spec") or {}).get("rules") or ()):
+        for p, path in enumerate((rule.get("http") or {}).get("paths") or ()):
+            where = f"spec.rules[{r}].http.paths[{p}]"
+            if path.get("pathType") not in ("Exact", "Prefix", "ImplementationSpecific"):
+                yield field_required(f"{where}.pathType", "pathType must be specified")
+
+
+def _claim(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    if not spec.get("accessModes"):
+        yield field_required("spec.accessModes", "at least 1 access mode is required")
+    if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
+        yield field_required("spec.resources[storage]")
+
+
+def _event(obj: Object) -> Iterator[Cause]:
+    involved = (obj.get("involvedObject") or {}).get("namespace", "")
+    if involved and involved != obj["metadata"].get("namespace"):
+        yield field_invalid("involvedObject.namespace", involved, "does not match event.namespace")
+
+
+_CHECKS: Final[dict[str, Callable[[Object], Iterator[Cause]]]] = {
+    "ClusterRoleBinding": _binding,
+    "ConfigMap": _config_map,
+    "CronJob": _cron_job,
+    "CustomResourceDefinition": _definition,
+    "DaemonSet": _workload,
+    "Deployment": _workload,
+    "Event": _event,
+    "Ingress": _ingress,
+    "Job": _job,
+    "PersistentVolumeClaim": _claim,
+    "Pod": _pod,
+    "ReplicaSet": _workload,
+    "RoleBinding": _binding,
+    "Secret": _config_map,
+    "Service": _service,
+    "StatefulSet": _workload,
+}
+
+
+def causes(resource: Resource, obj: Object) -> list[Cause]:
+    """Everything wrong with the object, metadata first."""
+    found = list(metadata_causes(resource, obj))
+    check = _CHECKS.get(resource.kind) if resource.custom is None else None
+    if check is not None:
+        found += check(obj)
+    return found
