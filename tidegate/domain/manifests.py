@@ -93,10 +93,10 @@ def read_located(text: bytes, source: str) -> list[tuple[Manifest, str]]:
     return found
 
 
-Path = tuple[str | int, ...]
+_Where = tuple[str | int, ...]
 
 
-def _opened(data: Any) -> list[tuple[Path, Any]]:
+def _opened(data: Any) -> list[tuple[_Where, Any]]:
     if data is None:
         return []
     if isinstance(data, dict) and data.get("kind") == "List" and data.get("apiVersion") == "v1":
@@ -105,7 +105,7 @@ def _opened(data: Any) -> list[tuple[Path, Any]]:
     return [((), data)]
 
 
-def _wrong(item: Any) -> tuple[Path, str, str] | None:
+def _wrong(item: Any) -> tuple[_Where, str, str] | None:
     """Where, what, and what helps; None for a Kubernetes object."""
     if not isinstance(item, dict):
         return (), "not a Kubernetes object", "start with apiVersion, kind and metadata"
@@ -126,7 +126,7 @@ def _wrong(item: Any) -> tuple[Path, str, str] | None:
     return _wrong_strings(meta, "labels") or _wrong_strings(meta, "annotations")
 
 
-def _wrong_strings(meta: Manifest, name: str) -> tuple[Path, str, str] | None:
+def _wrong_strings(meta: Manifest, name: str) -> tuple[_Where, str, str] | None:
     values = meta.get(name)
     if values is None:
         return None
