@@ -33,7 +33,9 @@ def limit(check: Threshold, value: float) -> float:
 
 
 def good(check: Threshold, value: float) -> bool:
-    """Is the value within the bounds? NaN never is."""
+    """Is the value within the bounds? NaN never is, and nothing is where there is no bound."""
+    if check.max is None and check.min is None:
+        return False
     above = check.min is None or value >= check.min
     return above and (check.max is None or value <= check.max) and math.isfinite(value)
 
