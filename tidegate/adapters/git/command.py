@@ -37,7 +37,12 @@ class Command(Git):
     def execute(self, command: Sequence[str], istream: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """GitPython's entry. Processes it talks to itself get no pipe for stderr: nobody would empty it."""
         if options.get("as_process"):
-            return self.AutoInterrupt(self._start(command, istream, subprocess.DEVNULL), command)
+            return self.AutoInterrupt(
+                self._start(
+                    [self.GIT_PYTHON_GIT_EXECUTABLE or "git", *command[1:]], istream, subprocess.DEVNULL
+                ),
+                command,
+            )
         done = self.run(command[1:])
         if done.code:
             raise GitCommandError(list(command), done.code, done.err)

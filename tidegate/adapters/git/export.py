@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 
 from tidegate.adapters.git.address import file_path
 from tidegate.adapters.git.failures import DiskFull
+from tidegate.adapters.git.store import MAX_OBJECT
 from tidegate.adapters.git.trees import LINK, SUBMODULE, Entry, Trees, check, resolve
 from tidegate.errors import OutsideError, Rejected, SpecError
 
-MAX_SOURCE_BLOB = 100 * 1024 * 1024
-"""Source repositories may hold model weights; more than this does not belong in Git."""
-_AT_ONCE = 256
+_AT_ONCE = 64 * 1024 * 1024
 
 
 def export(trees: Trees, sha: str, folder: Path, subject: str) -> None:
@@ -30,9 +28,9 @@ def export(trees: Trees, sha: str, folder: Path, subject: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise OutsideError(f"{folder}: not empty; give a new folder")
-        for part in _parts(plain):
+        for part in _parts(plain, trees.sizes(entry.id for entry in plain.values())):
             for path, data in trees.blobs_of(part).items():
-                check(subject, path, data, MAX_SOURCE_BLOB)
+                check(subject, path, data, MAX_OBJECT)
                 _write(folder / path, data, executable=plain[path].mode == "100755")
         for path, data in trees.blobs_of(links).items():  # last, so that no file is written through a link
             _link(folder, path, data.decode(errors="surrogateescape"), subject)
@@ -54,9 +52,17 @@ def _check_names(files: Mapping[str, Entry], subject: str) -> None:
             )
 
 
-def _parts(files: Mapping[str, Entry]) -> Iterator[dict[str, Entry]]:
-    rest = iter(files.items())
-    while part := dict(islice(rest, _AT_ONCE)):
+def _parts(files: Mapping[str, Entry], sizes: Mapping[str, int]) -> Iterator[dict[str, Entry]]:
+    """As many files at a time as may be in memory together."""
+    part: dict[str, Entry] = {}
+    room = _AT_ONCE
+    for path, entry in files.items():
+        if part and sizes[entry.id] > room:
+            yield part
+            part, room = {}, _AT_ONCE
+        part[path] = entry
+        room -= sizes[entry.id]
+    if part:
         yield part
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,10 +40,10 @@ class Mirror:
         self.url_redacted = address.url
         """The URL without user information, for messages."""
         self._store = Store(address, settings)
-        self._trees = Trees(self._store)
         self._remote = Remote(self._store)
+        self._trees = Trees(self._store, self._remote)
         self._commits = Commits(self._store, self._trees, self._remote, settings)
-        self._heights = lru_cache(maxsize=4096)(self._height)
+        self._heights: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"Mirror({self.url_redacted})"
@@ -158,10 +157,10 @@ class Mirror:
 
     def height(self, sha: str) -> int:
         """How many commits `sha` contains: on a linear branch, larger is newer."""
-        return self._heights(object_id(sha))
-
-    def _height(self, sha: str) -> int:
-        return self._at(sha, lambda: int(self._store.run("rev-list", "--count", sha, "--").out))
+        if sha not in self._heights:
+            count = self._at(sha, lambda: self._store.run("rev-list", "--count", sha, "--").out)
+            self._heights[sha] = int(count)
+        return self._heights[sha]
 
     def log(
         self,

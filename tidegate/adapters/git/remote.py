@@ -10,7 +10,7 @@ from pathlib import Path
 from tidegate.adapters.git.address import branch_ref, full_ref
 from tidegate.adapters.git.failures import DiskFull, Moved, failure, short
 from tidegate.adapters.git.locks import locked
-from tidegate.adapters.git.store import Store
+from tidegate.adapters.git.store import PROMISED, Store
 from tidegate.errors import Conflict, NotFound, Rejected, SpecError, Unreachable
 
 ASKING_SECONDS = 12.0
@@ -99,30 +99,33 @@ class Remote:
         return {branch: sha for branch, sha in found if sha}
 
     def _fetch(self, branches: Sequence[str], *, first: bool) -> None:
-        filtered = not self._unfiltered.exists()
-        words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", "--stdin"]
-        words += ["--filter=blob:none"] if filtered else []
+        words = [*self._fetching(), "--force", "--stdin"]
         refspecs = "".join(f"+{branch_ref(branch)}:{tracking(branch)}\n" for branch in branches)
         timeout = self._store.timeout * (FIRST_FETCH_FACTOR if first else 1)
         done = self._store.run(*words, "origin", stdin=refspecs.encode(), timeout=timeout)
-        if filtered and "filtering not recognized" in done.err:
-            self._expect_everything()
+        if "filtering not recognized" in done.err:
+            self._unfiltered.touch()  # it sent everything: git must not go on believing that blobs may be missing
+
+    def _fetching(self) -> list[str]:
+        """`git fetch`, blobless where the server can. Without configuration of its own, so nothing is lazy."""
+        words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]
+        return words if self._unfiltered.exists() else [*PROMISED, *words, "--filter=blob:none"]
 
     @property
     def _unfiltered(self) -> Path:
         return self._store.path / "tidegate-unfiltered"
 
-    def _expect_everything(self) -> None:
-        """The server has no filters and sent all: say so, or git would believe that blobs may be missing."""
-        self._store.attempt("config", "--unset-all", "remote.origin.promisor")
-        self._store.attempt("config", "--unset-all", "remote.origin.partialclonefilter")
-        self._unfiltered.touch()
-
     def fetch_commit(self, sha: str) -> None:
         """Brings one commit by id, for when the mirror was lost or the branch has moved on; `NotFound`."""
-        words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--filter=blob:none"]
         with self._store.in_use():
-            self._store.run(*words, "origin", sha)
+            self._store.run(*self._fetching(), "origin", sha)
+
+    def fetch_objects(self, ids: Sequence[str]) -> None:
+        """Brings blobs: no negotiation, ids on stdin, so the server sends exactly these (`engine.md` §4.7)."""
+        words = ["-c", "fetch.negotiationAlgorithm=noop", *self._fetching(), "--stdin", "origin"]
+        with self._store.in_use():
+            timeout = self._store.timeout * FIRST_FETCH_FACTOR
+            self._store.run(*words, stdin="".join(f"{id}\n" for id in ids).encode(), timeout=timeout)
 
     def push(self, branch: str, new: str, old: str | None) -> Push:
         """Moves the remote's branch from `old` (`None`: it must not exist) to `new`, or does not touch it.

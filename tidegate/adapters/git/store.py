@@ -9,15 +9,16 @@ import shutil
 import subprocess
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidegate.adapters.git import access
 from tidegate.adapters.git.address import Address
-from tidegate.adapters.git.failures import Corrupt, DiskFull, failure
+from tidegate.adapters.git.failures import DiskFull, failure
 from tidegate.adapters.git.locks import locked, remove_leftovers, try_exclusive
-from tidegate.errors import OutsideError, Unreachable
+from tidegate.errors import OutsideError, Rejected, Unreachable
 from tidegate.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_OBJECT = 100 * 1024 * 1024
+"""More is not read into memory, and does not belong in Git."""
 PACKS_BEFORE_REPACKING = 50
 """Every fetch leaves a pack; lookups get slower with their number."""
+
+
+PROMISED = ("-c", "remote.origin.promisor=true", "-c", "remote.origin.partialclonefilter=blob:none")
+"""Only fetching and repacking are told that blobs may be missing. For everything else a missing blob is missing:
+git would fetch it alone, and with `GIT_NO_LAZY_FETCH` die."""
 
 
 class Object(NamedTuple):
@@ -48,7 +56,6 @@ class Store:
         self._settings = settings
         self._hidden = access.secrets(address, settings)
         self._local = threading.local()
-        self._generation = 0
         self._calls = 0
 
     # -- running git -----------------------------------------------------------------------------------------
@@ -92,43 +99,46 @@ class Store:
 
     # -- objects ---------------------------------------------------------------------------------------------
     def object(self, name: str) -> Object | None:
-        """An object by id or full ref name, or `None`: through a `cat-file --batch` that stays open (0.1
-        ms).
+        """An object by id or full ref name, or `None`: from a `cat-file --batch` that stays open (0.1 ms).
+
+        `Rejected` for one that is too large to hold in memory.
         """
         for last_try in (False, True):
-            repo = self._repo()
-            if repo is None:
+            reader = self._reader()
+            if reader is None:
                 return None
             try:
-                return Object(*_fields(repo.git.get_object_data(name)))
+                return reader.read(name)
             except BaseException as error:
-                alive = _is_alive(repo)
-                if isinstance(error, ValueError) and alive:
-                    return None  # "<name> missing": the stream is still in step
                 self.forget()  # otherwise the next answer could belong to this question
-                if last_try or not isinstance(error, ValueError | OSError):
+                if last_try or not isinstance(error, OSError):
                     raise
         return None
 
-    def _repo(self) -> Bare | None:
+    def _reader(self) -> Reader | None:
+        try:
+            mark = (os.getpid(), self.path.stat().st_ino)  # the mirror may be renewed by another process
+        except FileNotFoundError:
+            self.forget()
+            return None
+        if getattr(self._local, "mark", None) != mark:
+            self.forget()
+            self._local.reader, self._local.mark = Reader(self._repo()), mark
+        return self._local.reader  # type: ignore[no-any-return]
+
+    def _repo(self) -> Bare:
         from tidegate.adapters.git.command import Bare
 
-        mark = (os.getpid(), self._generation)
-        if getattr(self._local, "mark", None) == mark:
-            return self._local.repo  # type: ignore[no-any-return]
-        if not self.exists:
-            return None
         repo = Bare(self.path, expand_vars=False)
         repo.git.update_environment(**self._environment())
-        self._local.repo, self._local.mark = repo, mark
         return repo
 
     def forget(self) -> None:
         """Ends this thread's open `cat-file`."""
-        repo = getattr(self._local, "repo", None)
-        self._local.mark = self._local.repo = None
-        if repo is not None:
-            repo.git.clear_cache()
+        reader, mark = getattr(self._local, "reader", None), getattr(self._local, "mark", None)
+        self._local.mark = self._local.reader = None
+        if reader is not None and mark is not None and mark[0] == os.getpid():
+            reader.close()
 
     def ref(self, name: str) -> str | None:
         """Where a local ref points, or `None`."""
@@ -190,7 +200,6 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 self.path.rename(old)
             self._create(self.path)
-            self._generation += 1
         try:
             if branches:
                 refill(branches)
@@ -199,7 +208,6 @@ class Store:
             with contextlib.suppress(OSError):  # better a damaged mirror than none while the remote is down
                 shutil.rmtree(self.path)
                 old.rename(self.path)
-            self._generation += 1
             raise
         finally:
             shutil.rmtree(old, ignore_errors=True)
@@ -214,7 +222,7 @@ class Store:
             for name, sha in pending.items():
                 if self.attempt("update-ref", f"refs/heads/{name}", sha).code:
                     log.error("mirror of %s: the kept commit %s on %s is lost", self.address.url, sha, name)
-            self.run("repack", "-q", "-a", "-d")
+            self.run(*PROMISED, "repack", "-q", "-a", "-d")
         finally:
             alternates.unlink()
 
@@ -236,7 +244,7 @@ class Store:
 
     def _repack(self) -> None:
         try:
-            self.run("gc", "--quiet", "--prune=2.weeks.ago", timeout=10 * self.timeout)
+            self.run(*PROMISED, "gc", "--quiet", "--prune=2.weeks.ago", timeout=10 * self.timeout)
         except OutsideError as error:
             log.warning("mirror of %s: could not be repacked: %s", self.address.url, error)
 
@@ -247,19 +255,42 @@ class Store:
                 remove_leftovers(self.path, older_than=0.0)
 
 
-def _fields(found: tuple[Any, ...]) -> tuple[str, str, bytes]:
-    """GitPython's answer without the size. Its types promise text where it gives bytes."""
-    sha, kind, _, data = found
-    return _text(sha), _text(kind), data
+class Reader:
+    """One `git cat-file --batch`, for one thread."""
+
+    def __init__(self, repo: Bare) -> None:
+        self._repo = repo  # a collected Repo takes its processes with it
+        self._process = repo.git.execute(["git", "cat-file", "--batch"], subprocess.PIPE, as_process=True)
+        assert self._process.proc is not None
+        self.close = weakref.finalize(self, _end, self._process.proc)
+        """Ends the process; at the latest when the thread ends."""
+
+    def read(self, name: str) -> Object | None:
+        """The object, or `None`; `OSError` when the process has died."""
+        if "\n" in name or not name:
+            raise ValueError(f"object name {name!r}")
+        self._process.stdin.write(name.encode(errors="surrogateescape") + b"\n")
+        self._process.stdin.flush()
+        words = self._process.stdout.readline().decode(errors="replace").split()
+        if not words:
+            raise BrokenPipeError("cat-file has ended")
+        if words[-1] in ("missing", "ambiguous") or len(words) != 3:
+            return None
+        if int(words[2]) > MAX_OBJECT:
+            raise Rejected(f"object {words[0]} has {words[2]} bytes, more than {MAX_OBJECT}")
+        data = self._process.stdout.read(int(words[2]) + 1)
+        if len(data) != int(words[2]) + 1:
+            raise BrokenPipeError("cat-file has ended")
+        return Object(words[0], words[1], data[:-1])
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _is_alive(repo: Bare) -> bool:
-    process: subprocess.Popen[bytes] | None = getattr(repo.git.cat_file_all, "proc", None)
-    return process is not None and process.poll() is None
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    process.terminate()
+    process.wait()
 
 
 def _remote(url: str) -> str:
@@ -279,6 +310,3 @@ def _refs(mirror: Path, prefix: str) -> dict[str, str]:
         if path.is_file() and not path.name.endswith(".lock"):
             found[path.relative_to(mirror / prefix).as_posix()] = path.read_text(errors="replace").strip()
     return found
-
-
-__all__ = ["Corrupt", "Object", "Store"]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from tidegate.adapters.git.address import file_path, folder_path
 from tidegate.adapters.git.failures import Corrupt
-from tidegate.adapters.git.store import Store
+from tidegate.adapters.git.remote import Remote
+from tidegate.adapters.git.store import MAX_OBJECT, Store
 from tidegate.errors import NotFound, Rejected
 
 MAX_FILES = 200_000
@@ -56,8 +57,8 @@ class _Recent:
 class Trees:
     """The trees and blobs of one mirror."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, remote: Remote) -> None:
+        self._store, self._remote = store, remote
         self._folders = _Recent(1024)
         self._listings = _Recent(32)
 
@@ -168,34 +169,42 @@ class Trees:
     def blobs(self, ids: Iterable[str]) -> dict[str, bytes]:
         """Blobs by id. What a blobless mirror lacks comes in one fetch, never one by one."""
         wanted = list(dict.fromkeys(ids))
-        found = self._present(wanted)
+        if len(wanted) <= _FEW:
+            found = self._few(wanted)
+            if missing := [id for id in wanted if id not in found]:
+                self._remote.fetch_objects(missing)
+                found |= self._few(missing)
+            self._complete(wanted, found)
+            return found
+        self.sizes(wanted)
+        return dict(_batch(self._cat("--batch", wanted)))
+
+    def _few(self, ids: list[str]) -> dict[str, bytes]:
+        objects = (self._store.object(id) for id in ids)
+        return {found.id: found.data for found in objects if found}
+
+    def sizes(self, ids: Iterable[str]) -> dict[str, int]:
+        """Bytes of blobs by id; brings those the mirror lacks. `Rejected` for one that is too large."""
+        wanted = list(dict.fromkeys(ids))
+        found = _sizes(self._cat("--batch-check", wanted))
         if missing := [id for id in wanted if id not in found]:
-            self._prefetch(missing)
-            found |= self._present(missing)
-        if lost := [id for id in wanted if id not in found]:
-            raise Corrupt(f"{self._store.address.url}: blob {lost[0]} is missing from the mirror")
+            self._remote.fetch_objects(missing)
+            found |= _sizes(self._cat("--batch-check", missing))
+        self._complete(wanted, found)
+        for id, size in found.items():
+            if size > MAX_OBJECT:
+                raise Rejected(
+                    f"{self._store.address.url}: object {id} has {size} bytes, more than {MAX_OBJECT}"
+                )
         return found
 
-    def _present(self, ids: list[str]) -> dict[str, bytes]:
-        if len(ids) <= _FEW:
-            objects = (self._store.object(id) for id in ids)
-            return {found.id: found.data for found in objects if found}
-        output = self._store.run("cat-file", "--batch", stdin="".join(f"{id}\n" for id in ids).encode()).out
-        return dict(_batch(output))
+    def _cat(self, mode: str, ids: list[str]) -> bytes:
+        return self._store.run("cat-file", mode, stdin="".join(f"{id}\n" for id in ids).encode()).out
 
-    def _prefetch(self, ids: list[str]) -> None:
-        """`engine.md` §4.7: no negotiation, ids on stdin, so the server sends exactly these."""
-        words = [
-            "-c",
-            "fetch.negotiationAlgorithm=noop",
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-        ]
-        words += ["--filter=blob:none", "--stdin", "origin"]
-        with self._store.in_use():
-            self._store.run(*words, stdin="".join(f"{id}\n" for id in ids).encode())
+    def _complete(self, wanted: list[str], found: Mapping[str, object]) -> None:
+        for id in wanted:
+            if id not in found:
+                raise Corrupt(f"{self._store.address.url}: blob {id} is missing from the mirror")
 
 
 def check(subject: str, path: str, data: bytes, limit: int) -> None:
@@ -253,3 +262,8 @@ def _batch(output: bytes) -> Iterator[tuple[str, bytes]]:
         size = int(words[2])
         yield words[0], output[position : position + size]
         position += size + 1
+
+
+def _sizes(output: bytes) -> dict[str, int]:
+    rows = (line.split(" ") for line in output.decode().splitlines())
+    return {row[0]: int(row[2]) for row in rows if len(row) == 3}
