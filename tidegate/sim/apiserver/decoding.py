@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.sim.apiserver import protobuf
 from tidegate.sim.apiserver.failures import ApiError, bad_request, unsupported_media_type
 from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.schema import ANY, Form, Shape
@@ -29,7 +30,7 @@ def parse(body: bytes, content_type: str) -> Any:
         raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
     kind = content_type.partition(";")[0].strip()
     if kind == "application/vnd.kubernetes.protobuf":
-        raise unsupported_media_type(("application/json", "application/yaml"))
+        return _protobuf(body)
     try:
         return json.loads(body)
     except ValueError as error:
@@ -37,6 +38,16 @@ def parse(body: bytes, content_type: str) -> Any:
             text = "the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse"
             raise bad_request(f"{text} error: {error}") from error
     return _yaml(body)
+
+
+def _protobuf(body: bytes) -> Object:
+    try:
+        found = protobuf.decode(body)
+    except ValueError as error:
+        raise bad_request(f"error parsing protobuf: {error}") from error
+    if found is None:
+        raise unsupported_media_type(("application/json", "application/yaml"))
+    return found
 
 
 def _yaml(body: bytes) -> Any:

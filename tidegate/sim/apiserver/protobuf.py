@@ -1,0 +1,158 @@
+"""Just enough protobuf for what kubectl sends that way: `kubectl create namespace|configmap|secret|serviceaccount`.
+
+Built-in typed clients of newer kubectl post `application/vnd.kubernetes.protobuf`: a `runtime.Unknown` envelope around
+the object. Field numbers are those of the published `generated.proto` files, which never change. Other kinds: 415.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+Object = dict[str, Any]
+MAGIC: Final = b"k8s\x00"
+
+# message → field number → (name, type); types: s string, b bytes, i integer, t bool, time, m:<type> map, [x] repeated
+_MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
+    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", "raw"), 3: ("contentEncoding", "s")},
+    "TypeMeta": {1: ("apiVersion", "s"), 2: ("kind", "s")},
+    "ObjectMeta": {
+        1: ("name", "s"),
+        2: ("generateName", "s"),
+        3: ("namespace", "s"),
+        5: ("uid", "s"),
+        6: ("resourceVersion", "s"),
+        7: ("generation", "i"),
+        8: ("creationTimestamp", "time"),
+        9: ("deletionTimestamp", "time"),
+        10: ("deletionGracePeriodSeconds", "i"),
+        11: ("labels", "m:s"),
+        12: ("annotations", "m:s"),
+        13: ("ownerReferences", "[OwnerReference]"),
+        14: ("finalizers", "[s]"),
+    },
+    "OwnerReference": {
+        1: ("kind", "s"),
+        3: ("name", "s"),
+        4: ("uid", "s"),
+        5: ("apiVersion", "s"),
+        6: ("controller", "t"),
+        7: ("blockOwnerDeletion", "t"),
+    },
+    "Namespace": {
+        1: ("metadata", "ObjectMeta"),
+        2: ("spec", "NamespaceSpec"),
+        3: ("status", "NamespaceStatus"),
+    },
+    "NamespaceSpec": {1: ("finalizers", "[s]")},
+    "NamespaceStatus": {1: ("phase", "s")},
+    "ConfigMap": {
+        1: ("metadata", "ObjectMeta"),
+        2: ("data", "m:s"),
+        3: ("binaryData", "m:b"),
+        4: ("immutable", "t"),
+    },
+    "Secret": {
+        1: ("metadata", "ObjectMeta"),
+        2: ("data", "m:b"),
+        3: ("type", "s"),
+        4: ("stringData", "m:s"),
+        5: ("immutable", "t"),
+    },
+    "ServiceAccount": {1: ("metadata", "ObjectMeta"), 4: ("automountServiceAccountToken", "t")},
+    "DeleteOptions": {
+        1: ("gracePeriodSeconds", "i"),
+        2: ("preconditions", "Preconditions"),
+        3: ("orphanDependents", "t"),
+        4: ("propagationPolicy", "s"),
+        5: ("dryRun", "[s]"),
+    },
+    "Preconditions": {1: ("uid", "s"), 2: ("resourceVersion", "s")},
+    "Scale": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ScaleSpec")},
+    "ScaleSpec": {1: ("replicas", "i")},
+}
+
+
+def decode(body: bytes) -> Object | None:
+    """The object as JSON data; None when it is a kind we have no table for. Raises ValueError on broken bytes."""
+    if not body.startswith(MAGIC):
+        raise ValueError("the body does not begin with the Kubernetes protobuf prefix")
+    envelope = _message("Unknown", body[len(MAGIC) :])
+    head: Object = envelope.get("typeMeta") or {}
+    if head.get("kind") not in _MESSAGES:
+        return None
+    return {**head, **_message(head["kind"], envelope.get("raw", b""))}
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    at = 0
+    try:
+        while at < len(data):
+            tag, at = _varint(data, at)
+            match tag & 7:
+                case 0:
+                    value, at = _varint(data, at)
+                    yield tag >> 3, value
+                case 2:
+                    size, at = _varint(data, at)
+                    yield tag >> 3, data[at : at + size]
+                    at += size
+                case 1 | 5 as kind:
+                    at += 8 if kind == 1 else 4
+                case other:
+                    raise ValueError(f"unknown protobuf wire type {other}")
+    except IndexError as error:
+        raise ValueError("unexpected end of protobuf data") from error
+
+
+def _message(name: str, data: bytes) -> Object:
+    table = _MESSAGES[name]
+    found: Object = {}
+    for number, value in _fields(data):
+        if number not in table:
+            continue
+        field, kind = table[number]
+        if kind.startswith("m:"):
+            key, item = _entry(kind[2:], value)
+            found.setdefault(field, {})[key] = item
+        elif kind.startswith("["):
+            found.setdefault(field, []).append(_value(kind[1:-1], value))
+        elif (read := _value(kind, value)) not in ("", None):
+            found[field] = read
+    return found
+
+
+def _entry(kind: str, value: int | bytes) -> tuple[str, Any]:
+    parts = dict(_fields(value)) if isinstance(value, bytes) else {}
+    key = parts.get(1, b"")
+    return key.decode() if isinstance(key, bytes) else str(key), _value(kind, parts.get(2, b""))
+
+
+def _value(kind: str, value: int | bytes) -> Any:
+    if isinstance(value, int):
+        return bool(value) if kind == "t" else value - (1 << 64) if value >> 63 else value
+    match kind:
+        case "s":
+            return value.decode()
+        case "b":
+            return base64.b64encode(value).decode()
+        case "raw":
+            return value
+        case "time":
+            seconds = dict(_fields(value)).get(1)
+            stamp = datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) and seconds else None
+            return stamp.strftime("%Y-%m-%dT%H:%M:%SZ") if stamp else None
+    return _message(kind, value)
