@@ -23,7 +23,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import SecretStr
 
 from tidegate.adapters.images.reference import DOCKER_HUB, Reference, is_loopback
-from tidegate.errors import NotFound, OutsideError, Rejected, TidegateError, Unknown, Unreachable
+from tidegate.errors import NotFound, OutsideError, Rejected, TidegateError, Unreachable
 
 if TYPE_CHECKING:
     import requests
@@ -173,7 +173,7 @@ class Registry:
         if self.has_blob(repository, digest):
             return False
         content = _Content(source)
-        location, offset, failures = "", 0, 0
+        location, offset, failures, resumed = "", 0, 0, False
         while True:
             try:
                 if not location:
@@ -182,7 +182,12 @@ class Registry:
                     self._complete(location, digest, content, offset)
                     return True
                 location, offset = self._send_chunk(location, content, offset)
-            except (Unreachable, Unknown) as error:
+            except (Rejected, NotFound):
+                # a registry may lose what it said it has (`0-0` is one byte or none): once more from the beginning
+                if not resumed:
+                    raise
+                location, resumed = "", False
+            except Unreachable as error:
                 failures += 1
                 if failures >= self._attempts:
                     raise
@@ -190,6 +195,7 @@ class Registry:
                 if self.has_blob(repository, digest):  # only the answer was lost
                     return True
                 location, offset = self._resume(location, offset) if location else ("", 0)
+                resumed = bool(location)
 
     def _start(self, repository: str) -> str:
         response = self._call("POST", f"/v2/{repository}/blobs/uploads/", "pull,push", attempts=1)
