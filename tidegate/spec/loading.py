@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,15 +146,32 @@ def _kind_first(data: Mapping[str, Any], found: list[Complaint]) -> list[Complai
 
 
 def _valid_stages(data: Mapping[str, Any]) -> dict[int, Stage]:
-    """The stages that are valid by themselves, so that one mistake does not hide the next."""
+    """The stages as far as they are valid, so that one mistake does not hide the next."""
     stages = data.get("stages")
     valid: dict[int, Stage] = {}
     for index, raw in enumerate(stages if isinstance(stages, list) else ()):
-        try:
-            valid[index] = Stage.model_validate(raw)
-        except ValidationError:
-            continue
+        with suppress(ValidationError):
+            valid[index] = _salvaged(raw, index)
     return valid
+
+
+def _salvaged(raw: Any, index: int) -> Stage:
+    """The stage without its wrong parts; a canary and its gate stay or go together."""
+    try:
+        return Stage.model_validate(raw)
+    except ValidationError as error:
+        if not isinstance(raw, dict):
+            raise
+        wrong = [details["loc"] for details in error.errors(include_url=False)]
+    whole = {str(loc[0]) for loc in wrong if loc[0] != "after"}
+    if whole & {"rollout", "gate"}:
+        whole |= {"rollout", "gate"}
+    kept = {key: value for key, value in raw.items() if key not in whole}
+    if isinstance(raw.get("after"), dict):
+        names = {loc[1] for loc in wrong if loc[0] == "after" and len(loc) > 1}
+        kept["after"] = {name: {} if name in names else after for name, after in raw["after"].items()}
+    required = {"name": f"stage-{index}", "path": f"stage-{index}", "target": {"kind": "kubernetes"}}
+    return Stage.model_validate({**required, **kept})
 
 
 def _is_application(data: Any, only_applications: bool) -> bool:

@@ -30,7 +30,7 @@ class Complaint:
 
 def likely(word: str, known: Iterable[str], *, there: str) -> str:
     """`did you mean 'x'?` when one is near, else `there` with all that are known."""
-    words = sorted(known)
+    words = sorted(set(known))
     lower = {w.lower(): w for w in words}
     near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     if near:

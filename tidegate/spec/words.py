@@ -40,7 +40,13 @@ def complaints(
     error: ValidationError, model: type[BaseModel], data: object, base: Path = ()
 ) -> list[Complaint]:
     """One complaint per error pydantic found in `data`, which stands at `base` in its document."""
-    return [_complaint(details, model, data, base) for details in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    return [_complaint(details, model, data, base) for details in found if not _echo(details)]
+
+
+def _echo(details: ErrorDetails) -> bool:
+    """pydantic calls a list too short when its items are wrong; their own errors say so better."""
+    return details["type"] == "too_short" and bool(details["input"])
 
 
 def _complaint(details: ErrorDetails, model: type[BaseModel], data: object, base: Path) -> Complaint:
@@ -77,6 +83,8 @@ def _words(kind: str, name: str, details: ErrorDetails) -> tuple[str, str]:
         return f"{name} cannot be {_what(given)}", _pattern_hint(context["pattern"])
     if kind == "value_error":
         said = str(context.get("error", details["msg"]))
+        if isinstance(given, Mapping | list):
+            return f"{name} does not fit together", said
         return f"{name} cannot be {_what(given)}", said
     return f"{name}: {details['msg'][:1].lower()}{details['msg'][1:]}", ""
 
