@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.errors import NotFound, Rejected
 from tidegate.sim.client import NODES, PODS, Client, Object, timestamp
 from tidegate.sim.controllers.pods import condition, is_active, is_deleting, is_ready
 from tidegate.sim.events import NORMAL, WARNING, Recorder
@@ -49,7 +50,11 @@ class Scheduler:
             "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
-        self._client.request("POST", PODS.path(meta["namespace"], meta["name"], "binding"), body)
+        try:
+            self._client.request("POST", PODS.path(meta["namespace"], meta["name"], "binding"), body)
+        except (NotFound, Rejected):
+            chosen = {"metadata": {"uid": meta["uid"]}, "spec": {"nodeName": node}}
+            self._pods.remember(self._client.patch(PODS, meta["namespace"], meta["name"], chosen))
         told = f"Successfully assigned {meta['namespace']}/{meta['name']} to {node}"
         self._recorder.event(pod, NORMAL, "Scheduled", told)
 

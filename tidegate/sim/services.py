@@ -46,6 +46,8 @@ class Pipe(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: Pipe | None = None
+        self.ended = False
+        """The other side has said all it will say."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -55,7 +57,12 @@ class Pipe(asyncio.Protocol):
             self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        if self.peer is None or self.peer.transport is None or not self.peer.transport.can_write_eof():
+        """Passes a half-close on; when both sides have ended, both transports close."""
+        self.ended = True
+        if self.peer is None or self.peer.transport is None:
+            return False
+        if self.peer.ended or not self.peer.transport.can_write_eof():
+            self.peer.transport.close()
             return False
         self.peer.transport.write_eof()
         return True

@@ -63,14 +63,15 @@ class KubeletServer:
     ) -> None:
         container = self._find(namespace, pod, name)
         if container is None:
-            return await _text(
-                writer, "404 Not Found", f"container {name} of pod {namespace}/{pod} is not here"
-            )
+            told = f"container {name} of pod {namespace}/{pod} is not here"
+            await _text(writer, "404 Not Found", told)
+            return
         previous = query.get("previous") in ("true", "1")
         path = container.previous_log if previous else container.log
         if not path.exists():
             which = "previous terminated container" if previous else "container"
-            return await _text(writer, "400 Bad Request", f'{which} "{name}" in pod "{pod}" has no logs yet')
+            await _text(writer, "400 Bad Request", f'{which} "{name}" in pod "{pod}" has no logs yet')
+            return
         lines = query.get("tailLines", "")
         start = logs.offset_of_tail(path, int(lines) if lines.isdigit() else None)
         follow = query.get("follow") in ("true", "1") and not previous
