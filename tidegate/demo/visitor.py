@@ -139,12 +139,13 @@ class Door:
 
 
 class Crowd:
-    """Sends visits at a steady rate and writes the answers down."""
+    """Sends visits at a steady rate and writes the answers down, from the first that was answered at all."""
 
     def __init__(self, door: Door, log: IO[str], rate: float) -> None:
         self.door, self.log, self.rate = door, log, rate
         self.under_way: set[asyncio.Task[None]] = set()
         self.lost = True
+        self.open = False
 
     async def run(self, stream: Iterator[Visit]) -> None:
         """Until cancelled."""
@@ -156,6 +157,12 @@ class Crowd:
             if self.door.address is None:
                 self.lost = True
                 await asyncio.sleep(0.5)
+                due = time.perf_counter()
+                continue
+            if not self.open:
+                self.open = (await send(*self.door.address, next(stream))).code != 0
+                self.lost = not self.open
+                await asyncio.sleep(0.2)
                 due = time.perf_counter()
                 continue
             self._visit(*self.door.address, next(stream))

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sqlite3
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 from typing import Any
 from urllib.request import Request, urlopen
 
 import psutil
 
 from tidegate.demo import repositories
-from tidegate.demo.places import PROMETHEUS_TEMPLATE, ROOT, Places
-from tidegate.errors import NotFound
-from tidegate.processes import Child, Processes, answers, free_port
+from tidegate.demo.places import ROOT, Places
+from tidegate.demo.prometheus import Prometheus, binary
+from tidegate.processes import Child, Processes, free_port
 from tidegate.settings import Settings
 from tidegate.up import Platform, Up, program_path
 
@@ -53,20 +51,6 @@ class Addresses:
     registry: str
     git: str
     prometheus: str
-
-
-def prometheus_binary(settings: Settings) -> str:
-    """TIDEGATE_PROMETHEUS, else the one on PATH; `NotFound` says what to do."""
-    if settings.prometheus:
-        if os.access(settings.prometheus, os.X_OK):
-            return str(settings.prometheus)
-        raise NotFound(f"TIDEGATE_PROMETHEUS={settings.prometheus} is not a program")
-    found = shutil.which("prometheus")
-    if found is None:
-        raise NotFound(
-            "prometheus is not on PATH; run `make setup`, or set TIDEGATE_PROMETHEUS to the binary"
-        )
-    return found
 
 
 class World:
@@ -114,37 +98,25 @@ class World:
         """Until cluster and Git server answer; where everything is. Starts Prometheus."""
         cluster = self._greeting("cluster")
         git_server = self._greeting("git-server")
-        found = Addresses(
-            cluster=cluster["url"],
-            kubeconfig=Path(cluster["kubeconfig"]),
-            registry=cluster["registry"],
-            git=git_server["url"],
-            prometheus=f"http://127.0.0.1:{self._ports['prometheus']}",
-        )
+        kubeconfig = Path(cluster["kubeconfig"])
         for stage in STAGES:
-            create_namespace(found.cluster, namespace_of(stage))
-        self._start_prometheus(found)
-        return found
-
-    def _start_prometheus(self, found: Addresses) -> None:
-        folder = self.places.prometheus
-        folder.mkdir(parents=True)
-        text = Template(PROMETHEUS_TEMPLATE.read_text()).safe_substitute(
-            KUBECONFIG=json.dumps(str(found.kubeconfig))
-        )
-        (folder / "prometheus.yml").write_text(text)
-        child = self.processes.start(
-            "prometheus",
-            [
-                prometheus_binary(self.settings),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={found.prometheus.removeprefix('http://')}",
-                "--log.level=warn",
-            ],
+            create_namespace(cluster["url"], namespace_of(stage))
+        prometheus = Prometheus(
+            processes=self.processes,
+            folder=self.places.prometheus,
+            port=self._ports["prometheus"],
+            cluster=cluster["url"],
+            kubeconfig=kubeconfig,
             env=self.env,
         )
-        self.processes.wait(child, lambda: answers(f"{found.prometheus}/-/ready"), seconds=START_SECONDS)
+        prometheus.start(binary(self.settings))
+        return Addresses(
+            cluster=cluster["url"],
+            kubeconfig=kubeconfig,
+            registry=cluster["registry"],
+            git=git_server["url"],
+            prometheus=prometheus.url,
+        )
 
     def create_repositories(self, found: Addresses) -> None:
         """`fleet` pushed, `digits` ready for its first commit."""
