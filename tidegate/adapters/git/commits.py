@@ -23,14 +23,13 @@ from tidegate.adapters.git.remote import Push, Remote, tracking
 from tidegate.adapters.git.store import Store
 from tidegate.adapters.git.trees import Trees
 from tidegate.adapters.git.writing import Change, Draft, Edit, Tree, effective, write
-from tidegate.errors import Conflict, OutsideError, Rejected, TidegateError, Unknown, Unreachable
+from tidegate.errors import Conflict, Rejected, TidegateError, Unknown, Unreachable
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _QUICK = 3
-_BUSY_LIMIT = 3
-_UNCLEAR_LIMIT = 3
+_LIMIT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,16 @@ class CommitResult:
     created: bool
     pushed: bool
     """Whether the remote has it; `False` for commits kept to be pushed later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the remote says after an unclear push."""
+
+    landed: str | None
+    """The id under which our commit is there."""
+    moved: bool
+    """Whether the branch is somewhere else than before."""
 
 
 def pause(attempt: int) -> float:
@@ -94,18 +103,20 @@ class Commits:
         """Writes commits that no branch has yet."""
         return write(self._store, f"refs/tidegate/work/{_digest(branch)}", base, drafts)
 
-    def settle(self, branch: str, new: str, old: str | None, trailers: Mapping[str, str]) -> str | None:
-        """After an unclear or refused push: the id under which our commit is on the remote, or `None`."""
+    def settle(self, branch: str, new: str, old: str | None, trailers: Mapping[str, str]) -> Settled:
+        """After an unclear push: asks the remote. Our commit counts as landed by its id or, when the server made
+        another commit of it, by its trailers.
+        """
         tip = self._remote.tip(branch)
         if tip == new:
             self._store.attempt("update-ref", tracking(branch), new)
-            return new
+            return Settled(new, moved=True)
         if tip is None or tip == old:
-            return None
+            return Settled(None, moved=False)
         self._remote.fetch([branch])
         if self.is_ancestor(new, tip):
-            return new
-        return self._find(trailers, old, tip) if trailers else None
+            return Settled(new, moved=True)
+        return Settled(self._find(trailers, old, tip) if trailers else None, moved=True)
 
     def _find(self, trailers: Mapping[str, str], old: str | None, tip: str) -> str | None:
         from tidegate.adapters.git.history import FORMAT, parse
@@ -150,7 +161,7 @@ class Commits:
 
     def _landed(self, branch: str, new: str, tip: str | None) -> bool:
         outcome = self._remote.push(branch, new, tip)
-        return outcome is Push.Landed or self.settle(branch, new, tip, {}) is not None
+        return outcome is Push.Landed or self.settle(branch, new, tip, {}).landed is not None
 
     def _on(self, branch: str, kept: str, tip: str | None) -> str:
         """The kept commits as they can be pushed: as they are, or their paths written onto the tip that
@@ -214,6 +225,7 @@ class _Attempt:
         self._commits, self._branch, self._edit, self._words = commits, branch, edit, words
         self._offline = offline
         self._fresh = False
+        self._failed: list[Push] = []
         self._subject = f"{commits._store.address.url}: {branch}"
 
     def catch_up(self) -> bool:
@@ -264,31 +276,31 @@ class _Attempt:
 
     def push(self, attempts: int) -> CommitResult:
         """Until it has landed, is not needed, or the tries are used up."""
-        busy = unclear = 0
         for attempt in range(1, attempts + 1):
             base = self._commits.tip(self._branch)
             if (base is None or attempt > 1) and not self._fresh:
                 if not self._online(self._refresh):
                     return self.keep()
                 base = self._commits.tip(self._branch)
-            try:
-                changes = self._edited(base)
-            except TidegateError:
-                if self._fresh or not self._changed_by_refresh(base):
-                    raise
-                continue
-            if not changes:
-                if self._fresh or not self._changed_by_refresh(base):
-                    return CommitResult(base or "", False, True)
-                continue
-            result, outcome = self._try(self._write(base, changes), base)
+            result = self._once(base)
             if result is not None:
                 return result
-            busy, unclear = busy + (outcome is Push.Busy), unclear + (outcome is Push.Unclear)
-            self._give_up_if(busy, unclear)
-            self._fresh = False
-            time.sleep(pause(attempt))
+            time.sleep(0.0 if self._fresh else pause(attempt))
         raise Conflict(f"{self._subject} moved at each of {attempts} tries; try again later")
+
+    def _once(self, base: str | None) -> CommitResult | None:
+        """One try on `base`; `None`: look at the new tip and try again."""
+        try:
+            changes = self._edited(base)
+        except TidegateError:
+            if self._fresh or not self._changed_by_refresh(base):
+                raise
+            return None
+        if not changes:
+            same = self._fresh or not self._changed_by_refresh(base)
+            return CommitResult(base or "", created=False, pushed=True) if same else None
+        self._fresh = False
+        return self._try(self._write(base, changes), base)
 
     def _changed_by_refresh(self, base: str | None) -> bool:
         """The first try trusts the last fetch; an answer of "nothing to do" has to be checked against the
@@ -298,39 +310,51 @@ class _Attempt:
             self._fresh = True
         return self._commits.tip(self._branch) != base
 
-    def _try(self, new: str, base: str | None) -> tuple[CommitResult | None, Push]:
+    def _try(self, new: str, base: str | None) -> CommitResult | None:
         try:
             outcome = self._commits._remote.push(self._branch, new, base)
         except Unreachable:
             if self._offline:
-                return self._kept(new, base), Push.Unclear
+                return self._kept(new, base)
             raise
-        if outcome is Push.Landed:
-            return CommitResult(new, True, True), outcome
+        match outcome:
+            case Push.Landed:
+                return CommitResult(new, created=True, pushed=True)
+            case Push.Behind:
+                return None
+            case Push.Busy | Push.Unclear:
+                return self._settled(outcome, new, base)
+
+    def _settled(self, outcome: Push, new: str, base: str | None) -> CommitResult | None:
         try:
-            landed = self._commits.settle(self._branch, new, base, self._words[2])
+            settled = self._commits.settle(self._branch, new, base, self._words[2])
         except Unreachable as error:
             if self._offline:
-                return self._kept(new, base), outcome
+                return self._kept(new, base)
             raise Unknown(
                 f"{self._subject}: nobody can say whether {new[:10]} arrived; look again ({error})"
             ) from error
-        return (CommitResult(landed, True, True) if landed else None), outcome
+        if settled.landed:
+            return CommitResult(settled.landed, created=True, pushed=True)
+        if settled.moved:
+            self._failed.clear()
+        else:
+            self._failed.append(outcome)
+            self._give_up_at_limit()
+        return None
 
-    def _give_up_if(self, busy: int, unclear: int) -> None:
-        if busy >= _BUSY_LIMIT:
+    def _give_up_at_limit(self) -> None:
+        """The branch did not move, so it was not a race."""
+        if self._failed.count(Push.Busy) >= _LIMIT:
             raise Rejected(
                 f"{self._subject}: the server cannot lock the branch; look there for a stale lock file, or"
                 " another push that hangs"
             )
-        if unclear >= _UNCLEAR_LIMIT:
+        if self._failed.count(Push.Unclear) >= _LIMIT:
             raise Unreachable(
-                f"{self._subject}: the connection broke at each of {unclear} pushes; nothing arrived"
+                f"{self._subject}: the connection broke at each of {_LIMIT} pushes; none arrived"
             )
 
 
 def _digest(branch: str) -> str:
     return hashlib.sha256(branch.encode()).hexdigest()[:12]
-
-
-__all__ = ["CommitResult", "Commits", "OutsideError", "pause"]
