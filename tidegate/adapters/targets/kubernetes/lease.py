@@ -102,8 +102,13 @@ class KubernetesLease:
 
     # --- looking --------------------------------------------------------------------------------------------
 
-    def _read(self) -> Manifest | None:
-        live = self._objects.read([self._ref]).get(self._ref)
+    def _read(self, *, once: bool = False) -> Manifest | None:
+        path = self._objects.path(self._ref)
+        request = Request("GET", path, str(self._ref), timeout=self._patience(), repeatable=not once)
+        try:
+            live: Manifest | None = self._objects.rest.send(request)
+        except NotFound:
+            live = None
         version = ((live or {}).get("metadata") or {}).get("resourceVersion") or ""
         if version != self._seen[0]:
             self._seen = (version, self._clock())
@@ -144,7 +149,7 @@ class KubernetesLease:
         except (Conflict, NotFound):
             return False
         except Unreachable:
-            made = self._read() or {}
+            made = self._read(once=True) or {}
             if (
                 _spec(made).get("renewTime") != spec["renewTime"]
                 or _spec(made).get("holderIdentity") != self._holder

@@ -139,7 +139,7 @@ class Rest:
 
     def _exchange(self, request: Request, to: Connection) -> Answer:
         from urllib3 import Timeout
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, NewConnectionError
         from urllib3.exceptions import TimeoutError as TooSlow
 
         query = f"?{urlencode(request.query)}" if request.query else ""
@@ -160,6 +160,8 @@ class Rest:
                 preload_content=False,
             )
             return Answer(response.status, response.headers, _read(response, request))
+        except NewConnectionError as error:
+            raise Transient(f"{request.subject}: {to.host} cannot be reached: {_cause(error)}") from error
         except TooSlow as error:
             raise Unreachable(
                 f"{request.subject}: {to.host} did not answer within {request.timeout:g} s"
