@@ -24,7 +24,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = """\
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdir: {root}}}}}
+storage: {{filesystem: {{rootdirectory: {root}}}}}
 http: {{addr: "{address}"}}
 """
 

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from registry_proxy import Fault, Proxy
 from pydantic import SecretStr
 
+from tests.adapters.images.registry_proxy import Fault, Proxy
 from tidegate.adapters.images import Credentials, Reference, Registry
 from tidegate.adapters.images.oci import MANIFEST
 from tidegate.errors import NotFound, OutsideError, Rejected, TidegateError, Unreachable
@@ -106,6 +106,24 @@ def test_a_broken_upload_goes_on_where_it_broke(
     assert stored(server, sha256(data), tmp_path) == data
     ambiguous = method == "PATCH" and part == 1  # `Range: 0-0` is one byte or none: it begins again
     assert [m for m, _, _ in proxy.log].count("POST") == (2 if ambiguous else 1)
+
+
+@pytest.mark.parametrize("fault", ["status", "reset", "drop"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
+def test_debians_registry_gets_the_whole_blob_after_any_break(
+    debian: str, clock: Clock, small_chunks: int, method: str, fault: str
+) -> None:
+    data = bytes(range(256)) * 14
+    proxy = Proxy(debian)
+    faults = {"status": {"status": 502}, "reset": {"reset_after": 400}, "drop": {"drop": True}}
+    proxy.faults = [Fault(method, "/uploads/", **faults[fault])]  # type: ignore[arg-type]
+    try:
+        with Registry(Reference.parse(f"{proxy.address}/shop"), timeout=(2, 5), sleep=clock) as client:
+            client.push_blob("shop", sha256(data), data)
+            assert client.has_blob("shop", sha256(data))
+        assert len(clock.pauses) == 1, proxy.log
+    finally:
+        proxy.close()
 
 
 def test_an_upload_the_registry_forgot_begins_again(
