@@ -6,12 +6,15 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tidegate.adapters.git import Mirror
 from tidegate.errors import NotFound, SpecError, Unreachable
 from tidegate.settings import Settings
 from tidegate.spec import Application, load, load_files
 from tidegate.spec.places import likely
+
+if TYPE_CHECKING:
+    from tidegate.adapters.git import Mirror
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ def load_fleet(settings: Settings) -> Fleet:
 
 
 def _from_git(url: str, folder: str, ref: str, settings: Settings) -> Fleet:
+    from tidegate.adapters.git import Mirror  # a fleet on disk needs no git
+
     mirror = Mirror(url, settings)
     commit = ref if _COMMIT.fullmatch(ref) else _fetched(mirror, ref)
     source = f"{mirror.url_redacted}//{folder}@{commit[:7]}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from tidegate.spec.models import Application
+from tidegate.spec.models import Application, Section, format_duration
 from tidegate.spec.sections import DEFAULTS, plugins
 
 _FOLDERS = {
@@ -24,9 +25,20 @@ _SHORT = ("auditors", "renderers", "traffic")
 """Sections for which the kind's name alone will do."""
 
 
+class _Written(GenerateJsonSchema):
+    """Defaults as users would write them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, timedelta):
+            return format_duration(dft)
+        if isinstance(dft, Section):
+            return dft.kind
+        return super().encode_default(dft)
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of one `Application`, with every kind of every plug-in that is installed."""
-    whole = Application.model_json_schema(by_alias=True)
+    whole = Application.model_json_schema(by_alias=True, schema_generator=_Written)
     definitions = whole["$defs"]
     definitions.pop("Section", None)
     for (model, name), (folder, many) in _FOLDERS.items():
@@ -57,7 +69,7 @@ def _kinds(folder: str, definitions: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(folder: str, kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
     settings: type[BaseModel] = plugins().module(folder, kind).Settings
-    made = settings.model_json_schema(by_alias=True, schema_generator=GenerateJsonSchema)
+    made = settings.model_json_schema(by_alias=True, schema_generator=_Written)
     definitions.update(made.pop("$defs", {}))
     made.pop("title", None)
     made["properties"] = {"kind": {"const": kind}, **made.get("properties", {})}
