@@ -9,7 +9,7 @@ from __future__ import annotations
 import pkgutil
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
@@ -21,24 +21,32 @@ _SINGULAR = {"metrics": "metrics", "traffic": "traffic"}
 
 
 @lru_cache(maxsize=None)
+def _built_in(folder: str) -> frozenset[str]:
+    package = import_module(f"tidegate.adapters.{folder}")
+    return frozenset(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
+@lru_cache(maxsize=None)
+def _outside(folder: str) -> dict[str, EntryPoint]:
+    """Entry points read every installed package (60 ms), so they are asked once, and only when they may matter."""
+    return {point.name: point for point in entry_points(group=f"tidegate.{folder}")}
+
+
+@lru_cache(maxsize=None)
 def kinds(folder: str) -> tuple[str, ...]:
     """Names of all kinds in a folder, built in and from entry points, sorted."""
-    package = import_module(f"tidegate.adapters.{folder}")
-    found = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
-    found |= {point.name for point in entry_points(group=f"tidegate.{folder}")}
-    return tuple(sorted(found))
+    return tuple(sorted(_built_in(folder) | _outside(folder).keys()))
 
 
 def module(folder: str, kind: str) -> ModuleType:
-    """The module of a kind; `PluginError` names the kinds there are."""
-    if kind not in kinds(folder):
-        noun = _SINGULAR.get(folder, folder.removesuffix("s"))
-        raise PluginError(f"no {noun} of kind '{kind}'; there is {', '.join(kinds(folder)) or 'none'}")
-    for point in entry_points(group=f"tidegate.{folder}"):
-        if point.name == kind:
-            loaded: ModuleType = point.load()
-            return loaded
-    return import_module(f"tidegate.adapters.{folder}.{kind}")
+    """The module of a kind, built-in ones first; `PluginError` names the kinds there are."""
+    if kind in _built_in(folder):
+        return import_module(f"tidegate.adapters.{folder}.{kind}")
+    if kind in _outside(folder):
+        loaded: ModuleType = _outside(folder)[kind].load()
+        return loaded
+    noun = _SINGULAR.get(folder, folder.removesuffix("s"))
+    raise PluginError(f"no {noun} of kind '{kind}'; there is {', '.join(kinds(folder)) or 'none'}")
 
 
 def build(folder: str, section: Section) -> Any:

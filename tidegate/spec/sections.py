@@ -59,9 +59,12 @@ def of_sections(data: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def of_queries(stage: Stage, index: int) -> Iterator[Complaint]:
     """What the metrics plug-in says of the queries it will have to ask."""
-    if not stage.gate or stage.gate.metrics.kind not in plugins().kinds("metrics"):
+    if not stage.gate:
         return
-    check = getattr(plugins().module("metrics", stage.gate.metrics.kind), "check_queries", None)
+    try:
+        check = getattr(plugins().module("metrics", stage.gate.metrics.kind), "check_queries", None)
+    except PluginError:
+        return  # `of_sections` says so
     names = {c.name: i for i, c in enumerate(stage.gate.checks)}
     for sentence in check(stage.gate) if check else ():
         name, _, rest = sentence.partition(": ")
