@@ -50,6 +50,7 @@ _REMOTE = re.compile(
 _CPU_SECONDS, _FILE_BLOCKS, _MEMORY_KIB = 60, 2**16, 8 * 2**20
 _MAX_OUTPUT = 10 * 2**20
 _MAX_WORDS = 2000
+_FLAGS = ("--load-restrictor", "LoadRestrictionsRootOnly")
 
 
 class Settings(BaseModel):
@@ -84,13 +85,7 @@ class Kustomize:
             tree, home, output = Path(scratch) / "tree", Path(scratch) / "home", Path(scratch) / "output"
             home.mkdir()
             _write(files, tree)
-            command = [
-                str(_binary()),
-                "build",
-                str(tree / folder),
-                "--load-restrictor",
-                "LoadRestrictionsRootOnly",
-            ]
+            command = [*_binary(), str(tree / folder), *_FLAGS]
             code, words = _confined(command, home, output, self._settings.timeout)
             size = output.stat().st_size
             if code != 0:
@@ -102,12 +97,13 @@ class Kustomize:
             return output.read_bytes()
 
 
-def _binary() -> Path:
+def _binary() -> list[str]:
+    """`kustomize build`, or the same code inside kubectl."""
     named = environment().kustomize
-    found = named if named is not None else shutil.which("kustomize")
+    found = named if named is not None else shutil.which("kustomize") or shutil.which("kubectl")
     if found is None:
         raise PluginError(
-            "kustomize is not on PATH; install it (https://kubectl.docs.kubernetes.io/installation/kustomize/) "
+            "neither kustomize nor kubectl is on PATH; install one (https://kubectl.docs.kubernetes.io/installation/kustomize/) "
             "or name it in TIDEGATE_KUSTOMIZE"
         )
     path = Path(found).expanduser()
@@ -115,7 +111,7 @@ def _binary() -> Path:
         raise PluginError(
             f"{path}: not an executable file; TIDEGATE_KUSTOMIZE must name the kustomize binary"
         )
-    return path.resolve()
+    return [str(path.resolve()), "kustomize" if path.name.startswith("kubectl") else "build"]
 
 
 def _refused(path: str, text: bytes) -> Iterator[Problem]:

@@ -1,0 +1,227 @@
+"""Folders become manifests: plain ones by reading, kustomizations by the real binary in a cage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tidegate.adapters.renderers import kustomize, plain
+from tidegate.errors import PluginError, Rejected, SpecError
+from tidegate.plugins import kinds
+from tidegate.settings import settings
+
+A = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '1e3'}\n"
+B = A.replace(b"name: a", b"name: b")
+
+
+def names(manifests: list[dict[str, dict[str, str]]]) -> list[str]:
+    return [m["metadata"]["name"] for m in manifests]
+
+
+# --- plain --------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_is_the_registry() -> None:
+    assert {"plain", "kustomize"} <= set(kinds("renderers"))
+
+
+def test_plain_reads_yaml_and_json_of_the_folder_itself() -> None:
+    files = {
+        "shop/staging/b.yml": B,
+        "shop/staging/a.yaml": A,
+        "shop/staging/c.json": b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"}}',
+        "shop/staging/README.md": b"not a manifest",
+        "shop/staging/deeper/d.yaml": B,
+        "shop/staging-eu/e.yaml": B,
+    }
+    assert names(plain.build(plain.Settings()).render(files, "shop/staging")) == ["a", "b", "c"]
+
+
+def test_plain_goes_deeper_when_asked() -> None:
+    files = {"shop/a.yaml": A, "shop/x/y/b.yaml": B}
+    assert names(plain.build(plain.Settings(recurse=True)).render(files, "shop")) == ["a", "b"]
+
+
+def test_plain_reads_the_root_of_the_repository() -> None:
+    assert names(plain.build(plain.Settings()).render({"a.yaml": A, "x/b.yaml": B}, "")) == ["a"]
+
+
+def test_plain_tells_every_problem_of_every_file_at_once() -> None:
+    files = {"shop/a.yaml": b"kind: A\n", "shop/b.yaml": A + b"---\napiVersion: v1\n"}
+    with pytest.raises(SpecError) as caught:
+        plain.build(plain.Settings()).render(files, "shop")
+    assert [(p.file, p.line) for p in caught.value.problems] == [("shop/a.yaml", 1), ("shop/b.yaml", 6)]
+
+
+def test_an_object_written_twice_is_told_with_both_places() -> None:
+    with pytest.raises(SpecError, match=r"shop/b\.yaml:1: ConfigMap a is already written in shop/a\.yaml:1"):
+        plain.build(plain.Settings()).render({"shop/a.yaml": A, "shop/b.yaml": A}, "shop")
+
+
+def test_a_folder_without_manifests_says_what_to_put_there() -> None:
+    with pytest.raises(SpecError, match="shop: no manifests; put"):
+        plain.build(plain.Settings()).render({"books/a.yaml": A}, "shop")
+
+
+# --- kustomize ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def binary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The real kustomize, also where `go install` puts it."""
+    installed = Path.home() / "go" / "bin" / "kustomize"
+    if "TIDEGATE_KUSTOMIZE" not in os.environ and shutil.which("kustomize") is None and installed.exists():
+        monkeypatch.setenv("TIDEGATE_KUSTOMIZE", str(installed))
+    settings.cache_clear()
+    if not (settings().kustomize or shutil.which("kustomize") or shutil.which("kubectl")):
+        pytest.skip("neither kustomize nor kubectl is on PATH, and TIDEGATE_KUSTOMIZE names none")
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def render(files: dict[str, bytes], folder: str = "prod", timeout: float = 25) -> list[str]:
+    return names(kustomize.build(kustomize.Settings(timeout=timeout)).render(files, folder))
+
+
+def based(kustomization: bytes) -> dict[str, bytes]:
+    return {
+        "base/kustomization.yaml": b"resources: [a.yaml]\n",
+        "base/a.yaml": A,
+        "prod/kustomization.yaml": kustomization,
+    }
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A kustomize of our own making, to see what it is given and how it is stopped."""
+    binary = tmp_path / "kustomize"
+    binary.touch()
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("TIDEGATE_KUSTOMIZE", str(binary))
+    settings.cache_clear()
+    yield binary
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.mark.usefixtures("binary")
+def test_an_overlay_over_a_base_is_built() -> None:
+    assert render(based(b"resources: [../base]\nnamePrefix: p-\n")) == ["p-a"]
+
+
+@pytest.mark.usefixtures("binary")
+def test_values_survive_the_way_through_kustomize() -> None:
+    (made,) = kustomize.build(kustomize.Settings()).render(based(b"resources: [../base]\n"), "prod")
+    assert made["data"] == {"x": "1e3"}
+
+
+@pytest.mark.usefixtures("binary")
+def test_what_kustomize_says_is_passed_on_without_our_scratch_paths() -> None:
+    with pytest.raises(Rejected, match="prod: kustomize failed: ") as caught:
+        render(based(b"resources: [../nope]\n"))
+    assert "tidegate-render" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"helmCharts: [{name: x}]", "prod/kustomization.yaml:1:1: helmCharts is not allowed here"),
+        (b"helmGlobals: {configHome: /x}", "helmGlobals is not allowed"),
+        (b"generators: [g.yaml]", "generators is not allowed"),
+        (b"transformers: [t.yaml]", "transformers is not allowed"),
+        (b"validators: [v.yaml]", "validators is not allowed"),
+        (
+            b"resources: [https://x.example/y.yaml]",
+            "prod/kustomization.yaml:1:13: 'https://x.example/y.yaml' is",
+        ),
+        (b"resources: ['github.com/a/b?ref=main']", "not in this repository"),
+        (b"resources: ['git@x.example:a/b']", "not in this repository"),
+        (b"resources: ['git::https://x.example/b']", "not in this repository"),
+        (b"components: ['ssh://x.example/b']", "not in this repository"),
+        (b"patches: [{path: 'https://x.example/p.yaml'}]", "not in this repository"),
+    ],
+)
+def test_what_could_run_or_fetch_something_is_refused_by_name(text: bytes, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        render(based(text))
+    assert said in str(caught.value)
+
+
+def test_a_base_is_checked_like_the_stage_itself() -> None:
+    files = based(b"resources: [../base]\n")
+    files["base/kustomization.yaml"] = b"resources: [a.yaml, 'https://x.example/y']\n"
+    with pytest.raises(SpecError, match=r"base/kustomization\.yaml:1:21"):
+        render(files)
+
+
+@pytest.mark.usefixtures("binary")
+def test_files_outside_the_kustomization_are_not_read() -> None:
+    files = based(b"configMapGenerator: [{name: x, files: [../secret.txt]}]\n") | {"secret.txt": b"hunter2"}
+    with pytest.raises(Rejected, match="security") as caught:
+        render(files)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_paths_that_leave_the_tree_are_never_written() -> None:
+    for path in ("../x", "/etc/x", "a/../../x"):
+        with pytest.raises(SpecError, match="leaves the repository"):
+            render({path: b"", "prod/kustomization.yaml": b""})
+
+
+def test_a_folder_without_a_kustomization_says_so() -> None:
+    with pytest.raises(SpecError, match=r"prod: no kustomization\.yaml"):
+        render({"prod/a.yaml": A})
+
+
+def test_a_missing_binary_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("TIDEGATE_KUSTOMIZE", raising=False)
+    settings.cache_clear()
+    try:
+        with pytest.raises(
+            PluginError, match=r"neither kustomize nor kubectl is on PATH; .* TIDEGATE_KUSTOMIZE"
+        ):
+            render(based(b""))
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+
+
+def test_the_child_sees_no_environment_of_ours(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    fake.write_text(
+        "#!/bin/sh\necho 'apiVersion: v1'\necho 'kind: ConfigMap'\necho 'metadata: {name: a}'\necho 'data:'\n"
+        "/usr/bin/env | /bin/sed \"s/'//g; s/^\\([^=]*\\)=\\(.*\\)/  \\1: '\\2'/\"\n"
+    )
+    (made,) = kustomize.build(kustomize.Settings()).render(based(b""), "prod")
+    seen = made["data"]
+    assert "canary" not in str(seen)
+    assert seen["HOME"] != os.environ["HOME"]
+    assert seen["HTTPS_PROXY"] == "http://127.0.0.1:9"
+
+
+def test_a_child_that_hangs_is_killed_with_its_children(fake: Path, tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    fake.write_text(f"#!/bin/sh\n(while :; do /bin/date > {alive}; /bin/sleep 0.1; done) &\n/bin/sleep 60\n")
+    start = time.monotonic()
+    with pytest.raises(Rejected, match=r"did not end within 0\.5 s"):
+        render(based(b""), timeout=0.5)
+    assert time.monotonic() - start < 2
+    before = alive.read_text() if alive.exists() else ""
+    time.sleep(0.3)
+    assert (alive.read_text() if alive.exists() else "") == before or before == ""
+
+
+def test_a_child_that_writes_for_ever_is_stopped(fake: Path) -> None:
+    fake.write_text(
+        "#!/bin/sh\nexec /usr/bin/yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
+    )
+    with pytest.raises(Rejected):
+        render(based(b""), timeout=20)
