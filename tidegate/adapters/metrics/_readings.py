@@ -14,6 +14,9 @@ from tidegate.adapters.metrics._replies import Series
 from tidegate.domain.gate import Sample, Threshold
 from tidegate.domain.gate.threshold import limit
 
+_CLOCK = 1.0
+"""Seconds a sample may lie after the moment it is asked for: rounding, nothing else."""
+
 Points = Mapping[int, float]
 
 
@@ -47,8 +50,8 @@ def _arm(
             raise _Gap(f"{arm}: its counters were there before and are gone")
         return None
     known.add(arm)
-    if end - seen > oldest:
-        raise _Gap(f"{arm}: newest sample is {end - seen:.0f} s old, stale after {oldest:g} s")
+    if stale := _stale(end - seen, oldest):
+        raise _Gap(f"{arm}: {stale}")
     total = parts.get(f"{arm}_total", {}).get(end)
     if total is None:
         return None
@@ -57,6 +60,15 @@ def _arm(
         if not math.isfinite(value):
             raise _Gap(f"{arm}: {name} is {value}")
     return bad, total
+
+
+def _stale(age: float, oldest: float) -> str | None:
+    """What is wrong with the age of a newest sample; NaN compares false with everything and is caught too."""
+    if -_CLOCK <= age <= oldest:
+        return None
+    if not math.isfinite(age) or age < 0:
+        return "newest sample has no time"
+    return f"newest sample is {age:.0f} s old, stale after {oldest:g} s"
 
 
 def measured(
@@ -78,8 +90,8 @@ def _fresh(seen: Sequence[float], end: int, oldest: float) -> None:
     """`_Gap` unless something the query looks at is there, and nothing of it is stale."""
     if not seen:
         raise _Gap("none of the query's selectors finds a sample")
-    if end - min(seen) > oldest:
-        raise _Gap(f"newest sample is {end - min(seen):.0f} s old, stale after {oldest:g} s")
+    if stale := next((s for s in (_stale(end - one, oldest) for one in seen) if s), None):
+        raise _Gap(stale)
 
 
 def _only(values: Sequence[float]) -> float:

@@ -100,7 +100,7 @@ class Client:
             )
         except RequestException as error:
             return self._broken(error)
-        except (PrometheusApiClientException, KeyError, TypeError, ValueError):
+        except (PrometheusApiClientException, KeyError, TypeError, ValueError, RecursionError):
             return self._refused()
         return self._read(result)
 
@@ -108,7 +108,7 @@ class Client:
         self._heard.status = response.status_code
         try:
             self._heard.body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             self._heard.body = None
 
     def _broken(self, error: Exception) -> Reply:

@@ -16,7 +16,8 @@ import numpy as np
 
 from tidegate.domain.gate import dispersion as phi_of
 from tidegate.domain.gate import ratio, threshold
-from tidegate.domain.gate.evalues import REFUTED, Counts, FloatArray, counts
+from tidegate.domain.gate.evalues import Counts, FloatArray, counts
+from tidegate.domain.gate.limits import REFUTED
 from tidegate.domain.gate.sentences import seconds
 from tidegate.domain.gate.timeline import Timeline, Window, first, in_window, moment_of, too_many_gaps
 from tidegate.domain.gate.verdict import Outcome, Sample, Verdict

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.domain.gate.limits import REFUTED
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Arm = Sequence[tuple[float, float]]
@@ -22,8 +24,6 @@ FAIL_GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 FAIL_WEIGHTS = (0.10, 0.20, 0.30, 0.20, 0.10, 0.10)
 PASS_GRID = (1.0, 0.75, 0.5)
 PASS_WEIGHTS = (0.7, 0.2, 0.1)
-REFUTED = 20.0
-"""The e-value at which a ratio is refuted with 95 % confidence."""
 _FARTHEST = 7.0
 """The interval is searched for within |ln r| ≤ this."""
 _HALVINGS = 32

@@ -17,7 +17,6 @@ from tidegate.domain.gate.evalues import (
     FAIL_WEIGHTS,
     PASS_GRID,
     PASS_WEIGHTS,
-    REFUTED,
     Arm,
     BoolArray,
     Counts,
@@ -26,7 +25,8 @@ from tidegate.domain.gate.evalues import (
     interval,
     log_e_series,
 )
-from tidegate.domain.gate.sentences import DEFAULT_FLOOR, sentence
+from tidegate.domain.gate.limits import DEFAULT_FLOOR, REFUTED
+from tidegate.domain.gate.sentences import sentence
 from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
 from tidegate.spec import Ratio
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 
-from tidegate.domain.gate.evalues import REFUTED
+from tidegate.domain.gate.limits import DEFAULT_FLOOR, REFUTED
 from tidegate.domain.gate.verdict import Outcome, Verdict
 from tidegate.spec import Ratio
-
-DEFAULT_FLOOR = 1e-4
-"""Share of bad events the canary must exceed to fail, where the check names none."""
 
 
 def sentence(verdict: Verdict, check: Ratio, *, after: str, alpha: float) -> str:
