@@ -17,6 +17,7 @@ def lease_name(desk: Desk) -> str:
 @contextmanager
 def holding(desk: Desk, holder: str) -> Iterator[Fence]:
     """Hold the stage's Lease; yields the check to make before every effect. `Conflict` when another run holds it."""
+    desk.target.prepare()
     lease = desk.target.lease(lease_name(desk), holder)
     if not lease.acquire():
         state = lease.state()

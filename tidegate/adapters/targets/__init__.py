@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from tidegate.domain.health import Health
@@ -54,6 +54,21 @@ class Target(Protocol):
         self, refs: Iterable[Ref], *, deadline_seconds: float, interrupted: Callable[[], str | None]
     ) -> Health:
         """The worst health once all are healthy, one is beyond hope, or time is up."""
+        ...
+
+    def prepare(self) -> None:
+        """Make ready what a lease and an apply need, as far as the spec allows; nothing when it is there."""
+        ...
+
+    def list(
+        self,
+        group_version: str,
+        kind: str,
+        *,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Manifest]:
+        """Objects of a kind by labels."""
         ...
 
     def lease(self, name: str, holder: str) -> Lease:

@@ -86,6 +86,11 @@ class Cluster:
         """The worst health once all are healthy, one is beyond hope, we are called off, or time is up."""
         return waiting.wait(self._objects, refs, deadline_seconds=deadline_seconds, interrupted=interrupted)
 
+    def prepare(self) -> None:
+        """Make the target's namespace, where the stage's Lease lives, if it is missing and may be made."""
+        if self._settings.create_namespace:
+            applying.ensure_namespace(self._objects, lambda: None)
+
     def lease(self, name: str, holder: str) -> KubernetesLease:
         """The Lease of a stage in the target's namespace; `holder` must be unique to this run."""
         return KubernetesLease(self._objects, name, holder, environment().lease_seconds)

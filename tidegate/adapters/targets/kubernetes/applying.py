@@ -61,7 +61,7 @@ def apply(
 def _apply(objects: Objects, owner: Owner, plan: Plan, fence: Fence, creates_namespace: bool) -> SyncResult:
     before = plan.inventory or read_inventory(objects, owner)
     if creates_namespace and plan.writes:
-        _ensure_namespace(objects, fence)
+        ensure_namespace(objects, fence)
     union = before.union(plan.entries()) if plan.writes else before
     write_inventory(objects, union, before, fence=fence)
     made, problems = _apply_all(objects, plan, fence)
@@ -88,7 +88,7 @@ def _shrunk(before: Inventory, plan: Plan, made: dict[Ref, Manifest], pruned: di
     return Inventory(before.owner, entries)
 
 
-def _ensure_namespace(objects: Objects, fence: Fence) -> None:
+def ensure_namespace(objects: Objects, fence: Fence) -> None:
     name = Ref("", "Namespace", "", objects.namespace, version="v1")
     if name not in objects.read([name]):
         objects.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name.name}}, fence=fence)

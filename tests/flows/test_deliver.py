@@ -1,0 +1,45 @@
+"""A commit goes all the way, a bad one comes back, and looking again changes nothing."""
+
+from __future__ import annotations
+
+from tests.flows.town import WRITES, Shop, Town
+from tidegate.domain.records import Kind
+
+
+def test_a_good_release_reaches_production_and_a_bad_one_is_undone(the_town: Town) -> None:
+    shop = Shop(the_town, "shop")
+    the_town.up.register(the_town.platform)
+    shop.push("1")
+    first = the_town.run("pipeline", app="shop")
+    assert first["type"] == "COMPLETED", first
+    assert shop.version("staging") == "1", first["log"]
+    good = shop.live_image()
+
+    shop.push("2", bad=0.2)
+    second = the_town.run("pipeline", app="shop")
+    assert (second["type"], second["name"]) == ("FAILED", "RolledBack"), second
+    assert shop.version("staging") == "2"
+    assert shop.live_image() == good
+    assert set(shop.deployments()) == {"shop"}
+    assert [r.kind for r in shop.records("production")][-4:] == [
+        Kind.Verdict,
+        Kind.Hold,
+        Kind.Rollback,
+        Kind.Sync,
+    ]
+
+    shop.push("3")
+    third = the_town.run("pipeline", app="shop")
+    assert third["type"] == "COMPLETED", third
+    assert shop.version() == "3"
+    weights = [r.data["weight"] for r in shop.records("production", Kind.Shift)]
+    assert weights == [20, 20, 50]
+
+    refs, seen = shop.refs(), len(the_town.requests())
+    again = the_town.run("deliver", app="shop")
+    assert again["type"] == "COMPLETED", again
+    writes = [
+        r for r in the_town.requests()[seen:] if r["method"] in WRITES and "tidegate" in str(r["userAgent"])
+    ]
+    assert writes == []
+    assert shop.refs() == refs
