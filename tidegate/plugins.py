@@ -7,7 +7,7 @@ Outside packages add kinds with entry points in the group `tidegate.<folder>`. A
 from __future__ import annotations
 
 import pkgutil
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -20,19 +20,19 @@ FOLDERS = ("targets", "renderers", "builders", "auditors", "metrics", "checks", 
 _SINGULAR = {"metrics": "metrics", "traffic": "traffic"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _built_in(folder: str) -> frozenset[str]:
     package = import_module(f"tidegate.adapters.{folder}")
     return frozenset(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _outside(folder: str) -> dict[str, EntryPoint]:
     """Entry points read every installed package (60 ms), so they are asked once, and only when they may matter."""
     return {point.name: point for point in entry_points(group=f"tidegate.{folder}")}
 
 
-@lru_cache(maxsize=None)
+@cache
 def kinds(folder: str) -> tuple[str, ...]:
     """Names of all kinds in a folder, built in and from entry points, sorted."""
     return tuple(sorted(_built_in(folder) | _outside(folder).keys()))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidegate.spec import rules, sections
 from tidegate.spec.models import Application, Stage
 from tidegate.spec.places import Complaint, likely
 from tidegate.spec.words import complaints
-from tidegate.yaml_reader import Document, read, read_file
+from tidegate.yaml_reader import Document, read, read_bytes
 
 _SAYS_APPLICATION = re.compile(rb"^\s*[\"']?kind[\"']?\s*:\s*[\"']?Application\b", re.MULTILINE)
 _SUFFIXES = (".yaml", ".yml")
@@ -66,21 +67,19 @@ class _Reading:
     def read(self, file: Path | bytes, source: str, *, only_applications: bool) -> None:
         """Take in one file; files at the top of a fleet may hold other things than applications."""
         try:
-            text = file if isinstance(file, bytes) else None
-            documents = read_file(file) if isinstance(file, Path) else read(text or b"", source)
+            text = read_bytes(file) if isinstance(file, Path) else file
+            checked = _checked(text, source, only_applications)
         except SpecError as error:
             if only_applications or isinstance(file, bytes) or _says_application(file):
-                self.problems += error.problems or [
-                    Problem(source, 1, 1, str(error).removeprefix(f"{source}: "))
-                ]
+                alone = Problem(source, 1, 1, str(error).removeprefix(f"{source}: "))
+                self.problems += error.problems or [alone]
             return
-        for document in documents:
-            if _is_application(document.data, only_applications):
-                self._take(document)
+        for document, application, complaints in checked:
+            self._take(document, application, complaints)
 
-    def _take(self, document: Document) -> None:
-        application, found = check(document.data)
+    def _take(self, document: Document, app: Application | None, complaints: Iterable[Complaint]) -> None:
         name = document.data.get("name") if isinstance(document.data, dict) else None
+        found = list(complaints)
         if isinstance(name, str):
             first = self.names.setdefault(name, document)
             if first is not document:
@@ -88,8 +87,8 @@ class _Reading:
                 what = f"a second application '{name}', the first is at {place}"
                 found.append(Complaint(("name",), what, "give it a name of its own"))
         self.problems += [complaint.placed(document) for complaint in found]
-        if application:
-            self.found.append((document, application))
+        if app:
+            self.found.append((document, app))
 
     def applications(self, source: str) -> tuple[Application, ...]:
         """All of them, sorted by name; raises what was found wrong."""
@@ -113,6 +112,15 @@ class _Reading:
                         ("stages", index, "path"), what, "each stage has a folder of its own"
                     )
                     self.problems.append(complaint.placed(document))
+
+
+@lru_cache(maxsize=10_000)
+def _checked(
+    text: bytes, source: str, only_applications: bool
+) -> tuple[tuple[Document, Application | None, tuple[Complaint, ...]], ...]:
+    """The applications of a file; the same text is checked once, because a fleet is read before every look."""
+    documents = [d for d in read(text, source) if _is_application(d.data, only_applications)]
+    return tuple((d, app, tuple(found)) for d in documents for app, found in [check(d.data)])
 
 
 def check(data: Any) -> tuple[Application | None, list[Complaint]]:

@@ -22,7 +22,7 @@ from tidegate.yaml_reader.scalars import TAG
 from tidegate.yaml_reader.text import checked_text
 from tidegate.yaml_reader.values import MAY_ALIAS, Builder
 
-__all__ = ["LIMITS", "Document", "Limits", "read", "read_file"]
+__all__ = ["LIMITS", "Document", "Limits", "read", "read_bytes", "read_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +74,19 @@ def read(text: bytes, source: str, *, limits: Limits = LIMITS) -> list[Document]
 
 
 def read_file(path: Path, *, source: str | None = None, limits: Limits = LIMITS) -> list[Document]:
-    """`read` of a regular file; its size is looked at before a byte is read. Raises `SpecError`."""
-    source = source or str(path)
+    """`read` of a regular file. Raises `SpecError`."""
+    return read(read_bytes(path, limits=limits), source or str(path), limits=limits)
+
+
+def read_bytes(path: Path, *, limits: Limits = LIMITS) -> bytes:
+    """A regular file's content; its size is looked at before a byte is read. Raises `SpecError`."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise SpecError(f"{source}: not a regular file; give the path of a YAML file")
+            raise SpecError(f"{path}: not a regular file; give the path of a YAML file")
         if found.st_size > limits.size:
-            raise too_large(source, found.st_size, limits)
+            raise too_large(str(path), found.st_size, limits)
         with path.open("rb") as stream:
-            text = stream.read(limits.size + 1)
+            return stream.read(limits.size + 1)
     except OSError as error:
-        raise SpecError(f"{source}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    return read(text, source, limits=limits)
+        raise SpecError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
