@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import urllib3
-from embedded import Shell, push_server
 
+from tests.sim.cluster.embedded import Shell, push_server
 from tidegate.sim.client import Client
 from tidegate.sim.cluster import Cluster
 from tidegate.sim.node import Timing

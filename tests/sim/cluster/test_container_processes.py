@@ -22,7 +22,7 @@ def begin(folder: Path, code: str, identity: str = "one") -> Process:
 
 async def said(folder: Path, words: str) -> None:
     async with asyncio.timeout(30):
-        while words not in (folder / "0.log").read_text():
+        while words not in (folder / "0.log").read_text():  # noqa: ASYNC110 a file tells nobody
             await asyncio.sleep(0.02)
 
 
@@ -57,7 +57,7 @@ async def test_who_ignores_sigterm_is_killed_with_all_children(tmp_path: Path) -
     pid = int((tmp_path / "0.log").read_text().split()[0])
     assert await running.stop(0.2) == process.KILLED
     async with asyncio.timeout(10):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from embedded import Shell, deployment, service, until
 
+from tests.sim.cluster.embedded import Shell, deployment, service, until
 from tidegate.sim.cluster import Cluster
 
 Get = Callable[[str], str]

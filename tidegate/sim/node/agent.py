@@ -107,6 +107,7 @@ class NodeAgent:
             self._loop.stop()
         self._recorder.stop()
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._node.machine.images.close()
 
     async def _shut_down(self) -> None:
         self._server.close()

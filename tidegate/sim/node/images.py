@@ -105,6 +105,9 @@ class ImageStore:
         for leftover in self._root.glob("*.part"):
             shutil.rmtree(leftover, ignore_errors=True)
 
+    def close(self) -> None:
+        self._pool.clear()
+
     def find(self, name: str) -> Image | None:
         """The image if it is here already (by digest, or by the tag's last pull)."""
         reference = Reference.parse(name)
@@ -190,6 +193,8 @@ class ImageStore:
         except urllib3.exceptions.HTTPError as error:
             raise ImageError(f"{url}: no answer: {error}") from error
         try:
+            if response.status != 200:
+                response.drain_conn()
             if response.status == 404:
                 raise ImageError(f"{url}: not found")
             if response.status != 200:
