@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tidegate.adapters.targets.kubernetes import KubernetesLease
-from tidegate.errors import Conflict, Unreachable
+from tidegate.adapters.targets.kubernetes import KubernetesLease, Settings, build
+from tidegate.errors import Conflict, NotFound, Unreachable
 from tidegate.sim.apiserver import ApiServer, Fault
 
 NAME = "tidegate-shop-production"
@@ -185,3 +186,9 @@ def test_a_lease_deleted_by_hand_is_lost(lease_of: Any, clock: Clock, world: Any
     clock.seconds += 250
     with pytest.raises(Conflict, match="nobody has it now"):
         lease.check()
+
+
+def test_a_missing_namespace_is_not_taken_for_another_holder(kubeconfig: Path) -> None:
+    cluster = build(Settings(kubeconfig=kubeconfig, namespace="nowhere"))
+    with pytest.raises(NotFound, match="namespace nowhere is not there; create it, or set create_namespace"):
+        cluster.lease(NAME, "one").acquire()

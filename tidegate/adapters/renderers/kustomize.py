@@ -103,8 +103,8 @@ def _binary() -> list[str]:
     found = named if named is not None else shutil.which("kustomize") or shutil.which("kubectl")
     if found is None:
         raise PluginError(
-            "neither kustomize nor kubectl is on PATH; install one (https://kubectl.docs.kubernetes.io/installation/kustomize/) "
-            "or name it in TIDEGATE_KUSTOMIZE"
+            "neither kustomize nor kubectl is on PATH; install one "
+            "(https://kubectl.docs.kubernetes.io/installation/kustomize/) or name it in TIDEGATE_KUSTOMIZE"
         )
     path = Path(found).expanduser()
     if not path.is_file() or not os.access(path, os.X_OK):

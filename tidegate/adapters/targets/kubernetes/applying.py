@@ -89,6 +89,7 @@ def _shrunk(before: Inventory, plan: Plan, made: dict[Ref, Manifest], pruned: di
 
 
 def ensure_namespace(objects: Objects, fence: Fence) -> None:
+    """Make the target's namespace if it is missing. It gets no mark of ours and is never pruned."""
     name = Ref("", "Namespace", "", objects.namespace, version="v1")
     if name not in objects.read([name]):
         objects.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name.name}}, fence=fence)

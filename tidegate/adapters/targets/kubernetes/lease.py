@@ -146,8 +146,13 @@ class KubernetesLease:
         asked = self._clock()
         try:
             made = self._post(spec) if live is None else self._put(live, spec)
-        except (Conflict, NotFound):
+        except Conflict:
             return False
+        except NotFound as error:
+            if live is not None:
+                return False
+            what = f"namespace {self._ref.namespace} is not there"
+            raise NotFound(f"{what}; create it, or set create_namespace on the target") from error
         except Unreachable:
             made = self._read(once=True) or {}
             if (

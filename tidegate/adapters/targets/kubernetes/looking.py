@@ -52,11 +52,12 @@ def _dry_runs(
 ) -> dict[Ref, Manifest | Refusal]:
     """The API server's answers, without what it cannot know yet: its namespace or CRD is part of the set."""
 
+    awaited = {namespace for namespace in coming if not _exists(objects, namespace)} if asked else set()
+
     def possible(manifest: Manifest) -> bool:
         name = ref(manifest)
         gone = (live.get(name) or {}).get("metadata", {}).get("deletionTimestamp")
-        awaited = name.namespace in coming and not _exists(objects, name.namespace)
-        return not gone and not awaited and objects.kinds.is_served(name)
+        return not gone and name.namespace not in awaited and objects.kinds.is_served(name)
 
     able = [m for m in asked if possible(m)]
     return {
@@ -66,7 +67,10 @@ def _dry_runs(
 
 def _exists(objects: Objects, namespace: str) -> bool:
     name = Ref("", "Namespace", "", namespace, version="v1")
-    return name in objects.read([name])
+    try:
+        return name in objects.read([name])
+    except Rejected:
+        return True  # who may not look at namespaces hears from the server if it is missing
 
 
 def _dry_run(objects: Objects, manifest: Manifest) -> Manifest | Refusal:

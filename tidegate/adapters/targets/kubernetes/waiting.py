@@ -49,8 +49,8 @@ def wait(
 ) -> Health:
     """The worst health; Healthy (or Suspended, which no wait can change) when every object is so at one look.
 
-    Ends at once on a state that time cannot mend, with the pod's own words; `interrupted` may end it too.
-    An API server that does not answer for a minute raises `Unreachable`.
+    Ends at once on a state that time cannot mend, with the pod's own words; `interrupted` may end it too. A
+    deadline of 0 is one look. An API server that does not answer for a minute raises `Unreachable`.
     """
     names, start = order.ordered(refs), clock()
     pause, answered, last = _FIRST_POLL, start, Health(HealthStatus.Unknown, "nothing was seen yet")
@@ -70,7 +70,8 @@ def wait(
                 return last
         left = deadline_seconds - (clock() - start)
         if left <= 0:
-            return Health(last.status, f"not healthy after {deadline_seconds:g} s: {last.message}")
+            late = f"not healthy after {deadline_seconds:g} s: " if deadline_seconds else ""
+            return Health(last.status, f"{late}{last.message}")
         sleep(min(pause, left))
         pause = min(_SLOWEST_POLL, pause * 1.5)
 
