@@ -222,6 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes = b"", **headers: str) -> None:
         for _ in self._body():  # what is left of the request would be taken for the next one
             pass
+        type(self).on_request(self.command, self._url.path, status)
         self.send_response(status)
         self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
         if body and "Content_Type" not in headers:
@@ -233,7 +234,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-        type(self).on_request(self.command, self._url.path, status)
 
     # -- the API
 
@@ -384,7 +384,7 @@ def _range(header: str, size: int) -> tuple[int, int]:
 class Registry:
     """The server in threads of this process; also a context manager.
 
-    `port=0` takes a free one. `on_request(method, path, status)` is called after each answer.
+    `port=0` takes a free one. `on_request(method, path, status)` is called right before each answer.
     """
 
     def __init__(

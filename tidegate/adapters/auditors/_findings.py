@@ -62,21 +62,24 @@ def ask(
             raise OutsideError(f"{name}: cancelled before it had an answer")
         if result.code not in codes or result.reason != f"exit {result.code}":
             said = result.tail.strip().rpartition("\n")[2][:300]
-            return Report(
-                None, f"{name} could not look: {result.reason}{': ' if said else ''}{said}", result.seconds
-            )
+            problem = f"{name} could not look: {result.reason}{': ' if said else ''}{said}"
+            return Report(None, problem, result.seconds)
         return _read(name, file, result.seconds)
 
 
 def _read(name: str, file: Path, seconds: float) -> Report:
     try:
         if file.stat().st_size > _REPORT_LIMIT:
-            return Report(
-                None, f"{name} found more than a report of 64 MiB holds; exclude generated files", seconds
+            too_much = (
+                f"{name} found more than a report of {_REPORT_LIMIT >> 20} MiB holds; exclude generated files"
             )
-        return Report(json.loads(file.read_bytes() or b"null"), "", seconds)
+            return Report(None, too_much, seconds)
+        data = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         return Report(None, f"{name} wrote a report that cannot be read: {type(error).__name__}", seconds)
+    if isinstance(data, list) or (isinstance(data, dict) and "results" in data):
+        return Report(data, "", seconds)
+    return Report(None, f"{name} wrote a report that has no results", seconds)
 
 
 def evidence(
