@@ -42,7 +42,7 @@ def written(source: Path, xml: str, code: int = 0) -> Evidence:
 
 
 def test_passing_tests_are_counted(source: Path) -> None:
-    found = tests(
+    found = outcome(
         source, "import pytest\ndef test_a(): pass\ndef test_b(): pass\ndef test_c(): pytest.skip('later')\n"
     )
     assert (found.step, found.passed, found.message) == ("tests", True, "tests: 2 passed, 1 skipped")
