@@ -14,9 +14,6 @@ from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.store import dump
 
 Cells = Callable[[Object], list[Any]]
-_WANTED: Final = re.compile(
-    r"as=Table;v=v1;g=meta\.k8s\.io|g=meta\.k8s\.io;v=v1;as=Table|as=Table;g=meta\.k8s\.io;v=v1"
-)
 
 # kind → "Column, *Column only with -o wide", cells
 _COLUMNS: Final[dict[str, tuple[str, Cells]]] = {
@@ -93,7 +90,8 @@ _NUMBERS: Final = frozenset(
 
 def wanted(accept: str) -> bool:
     """True when the client prefers a table."""
-    return _WANTED.search(accept.replace(" ", "")) is not None
+    first = accept.partition(",")[0].replace(" ", "").split(";")
+    return {"as=Table", "v=v1", "g=meta.k8s.io"} <= set(first)
 
 
 def of_objects(resource: Resource, objects: list[Object], query: dict[str, str], metadata: Object) -> Object:
