@@ -23,6 +23,25 @@ def _is_apply(entry: dict[str, Any]) -> bool:
     return entry.get("operation") == "Apply" and not entry.get("subresource")
 
 
+def others(obj: Manifest | None, manager: str = MANAGER) -> list[tuple[str, FieldSet]]:
+    """(manager, fields) of everybody else who set something other than the status."""
+    entries = ((obj or {}).get("metadata") or {}).get("managedFields") or []
+    return [
+        (e.get("manager") or "somebody", e.get("fieldsV1") or {})
+        for e in entries
+        if e.get("subresource") != "status" and not (_is_apply(e) and e.get("manager") == manager)
+    ]
+
+
+def both(one: FieldSet, other: FieldSet) -> FieldSet | None:
+    """Fields of both, None when there are none; a part of a whole value is the part."""
+    if not one or not other:
+        return one or other
+    parts = {key: both(one[key], other[key]) for key in one if key in other and key != "."}
+    common = {key: part for key, part in parts.items() if part is not None}
+    return common or None
+
+
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
     """Fields of either; a whole value beats its parts."""
     if not one or not other:

@@ -33,6 +33,8 @@ class Inventory:
 
     owner: Owner
     entries: Mapping[Ref, Entry] = field(default_factory=dict)
+    is_stored: bool = field(default=True, compare=False)
+    """False for one that was put together from the objects' annotations because its ConfigMap is gone."""
 
     def union(self, entries: Iterable[Entry]) -> Inventory:
         """With these entries added; a uid that was known stays known."""

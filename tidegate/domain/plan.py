@@ -271,10 +271,25 @@ def _what_changes(change: Change) -> str:
     paths = list(compare.changed_paths(before, after))
     if paths:
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        return f"{', '.join(paths[:3])}{more}"
+        whose = ", ".join(_overruled(change))
+        return f"{', '.join(paths[:3])}{more}" + (f" (set by {whose})" if whose else "")
     if tracked_by(change.live) is None:
         return "taken over as it is"
     return "fields we do not own, changed by defaults or webhooks"
+
+
+def _overruled(change: Change) -> list[str]:
+    """Managers whose values we force ours upon: no silent overwrite."""
+    ours, live = fields.owned(change.predicted), change.live
+    if ours is None:
+        return []
+    found = {
+        manager
+        for manager, theirs in fields.others(live)
+        if (common := fields.both(theirs, ours)) is not None
+        and fields.project(live, common) != fields.project(change.predicted, common)
+    }
+    return sorted(found)
 
 
 def _sides(change: Change) -> tuple[Manifest | None, Manifest | None]:

@@ -114,7 +114,7 @@ def test_drift_in_what_git_says_is_seen_and_healed(world: Any) -> None:
         manager="human",
     )
     plan, _ = world.deploy(config("a", x="1"))
-    assert [c.reason for c in plan.writes] == ["data.x"]
+    assert [c.reason for c in plan.writes] == ["data.x (set by human)"], "never a silent overwrite"
     assert world.get("ConfigMap", "a")["data"] == {"x": "1"}
 
 
@@ -124,6 +124,17 @@ def test_what_left_the_render_is_pruned_and_forgotten(world: Any) -> None:
     assert [str(r) for r in done.pruned] == ["ConfigMap shop/b"]
     assert world.get("ConfigMap", "b") is None
     assert " b " not in world.get("ConfigMap", world.owner.name)["data"]["objects"]
+
+
+def test_a_lost_inventory_is_told_again_by_the_objects_themselves(world: Any) -> None:
+    world.deploy(joined(config("a"), config("old"), WEB))
+    live = world.get("ConfigMap", world.owner.name)
+    world.cluster._objects.delete(Ref("", "ConfigMap", "shop", world.owner.name), uid=live["metadata"]["uid"])
+    _, done = world.deploy(joined(config("a"), WEB))
+    assert [str(r) for r in done.pruned] == ["ConfigMap shop/old"]
+    world.requests.clear()
+    world.deploy(joined(config("a"), WEB))
+    assert world.requests.writes == []
 
 
 def test_pruning_spares_objects_owned_by_another_app(world: Any) -> None:

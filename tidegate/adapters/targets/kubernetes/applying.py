@@ -59,7 +59,7 @@ def apply(
 
 
 def _apply(objects: Objects, owner: Owner, plan: Plan, fence: Fence, creates_namespace: bool) -> SyncResult:
-    before = plan.inventory or read_inventory(objects, owner)
+    before = plan.inventory or read_inventory(objects, owner) or Inventory(owner, is_stored=False)
     if creates_namespace and plan.writes:
         ensure_namespace(objects, fence)
     union = before.union(plan.entries()) if plan.writes else before

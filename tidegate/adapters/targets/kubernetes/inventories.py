@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tidegate.adapters.targets.kubernetes.objects import Objects
-from tidegate.domain.inventory import KEY, Inventory
-from tidegate.domain.manifests import Manifest, Ref
-from tidegate.domain.tracking import Owner, stamped, tracked_by
-from tidegate.errors import Rejected
+from tidegate.domain.inventory import KEY, Entry, Inventory
+from tidegate.domain.manifests import Manifest, Ref, ref
+from tidegate.domain.tracking import APP_LABEL, Owner, stamped, tracked_by
+from tidegate.errors import NotFound, Rejected
 
 
-def read_inventory(objects: Objects, owner: Owner) -> Inventory:
-    """What the stage has in the cluster, maybe nothing. Raises `Rejected` when it is not ours."""
-    name = Ref("", "ConfigMap", objects.namespace, owner.name, version="v1")
+def read_inventory(objects: Objects, owner: Owner) -> Inventory | None:
+    """What the stage has in the cluster; None without a record of it. Raises `Rejected` when it is not ours."""
+    name = _name(objects, owner)
     live = objects.read([name]).get(name)
     if live is None:
-        return Inventory(owner)
+        return None
     other = tracked_by(live)
     if other != str(owner):
         raise Rejected(
@@ -30,11 +30,33 @@ def read_inventory(objects: Objects, owner: Owner) -> Inventory:
         ) from error
 
 
+def recover_inventory(objects: Objects, owner: Owner, kinds: Iterable[Ref]) -> Inventory:
+    """The inventory as the objects' own annotations tell it: of the kinds given, in the target's namespace.
+
+    A kind that may not be listed is left out: what is not known is not pruned.
+    """
+    entries: dict[Ref, Entry] = {}
+    for kind in {(k.api_version, k.kind) for k in kinds if objects.located(k).namespace}:
+        try:
+            found = objects.list(*kind, labels={APP_LABEL: owner.label})
+        except (Rejected, NotFound):
+            continue
+        for live in found:
+            if tracked_by(live) == str(owner):
+                entries[ref(live)] = Entry(ref(live), "-", live["metadata"]["uid"])
+    entries.pop(_name(objects, owner), None)
+    return Inventory(owner, entries, is_stored=False)
+
+
+def _name(objects: Objects, owner: Owner) -> Ref:
+    return Ref("", "ConfigMap", objects.namespace, owner.name, version="v1")
+
+
 def write_inventory(
     objects: Objects, inventory: Inventory, before: Inventory, *, fence: Callable[[], None]
 ) -> Inventory:
     """Make the ConfigMap say `inventory`; nothing is sent when it already does."""
-    if inventory.to_text() != before.to_text():
+    if not before.is_stored or inventory.to_text() != before.to_text():
         objects.apply(_config_map(objects.namespace, inventory), fence=fence)
     return inventory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tidegate.adapters.targets.kubernetes.inventories import read_inventory
+from tidegate.adapters.targets.kubernetes.inventories import read_inventory, recover_inventory
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
 from tidegate.domain.compare import certainly_unchanged
 from tidegate.domain.inventory import Inventory
@@ -30,7 +30,7 @@ def look(
             objects.kinds.announce(manifest)
     ours = [stamped(normal(objects.placed(m)), owner) for m in desired]
     unique((m, "the rendered set") for m in ours)
-    inventory = read_inventory(objects, owner)
+    inventory = read_inventory(objects, owner) or recover_inventory(objects, owner, map(ref, ours))
     live = objects.read({*map(ref, ours), *inventory.entries})
     asked = [m for m in ours if _must_ask(m, live.get(ref(m)), inventory)]
     coming = {ref(m).name for m in ours if m["kind"] == "Namespace"} | (
