@@ -66,7 +66,7 @@ def test_there_are_three_auditors() -> None:
 def test_clean_source_passes_in_a_sentence(kind: str, source: Path, run: Watched) -> None:
     found = auditor(kind).audit(source, run)
     noun = "secrets" if kind == "secrets" else "findings"
-    assert (found.step, found.passed, found.message) == (kind, True, f"{kind}: no {noun}")
+    assert (found.step, found.passed, found.message) == (kind, True, f"no {noun}")
 
 
 @pytest.mark.parametrize("kind", AUDITORS)
@@ -124,7 +124,7 @@ def test_a_step_that_was_cancelled_is_no_evidence(kind: str, source: Path) -> No
 def test_a_tool_that_gave_no_answer_never_passes(kind: str, reason: str, source: Path) -> None:
     found = auditor(kind).audit(source, lambda step: StepResult(7, reason, "some words\nlast words", 0.1))
     assert not found.passed
-    assert found.message == f"{kind} could not look: {reason}: last words"
+    assert found.message == f"could not look: {reason}: last words"
 
 
 @pytest.mark.parametrize("kind", AUDITORS)
@@ -145,7 +145,7 @@ def test_ruff_names_place_and_rule(source: Path, run: Watched) -> None:
     (source / "pkg" / "a.py").write_text("import os\n")
     (source / "pkg" / "b.py").write_text("import sys\nimport os\n")
     found = auditor("ruff", select=["F"]).audit(source, run)
-    assert found.message == "ruff: 3 findings in 2 files, first pkg/a.py:1: F401 unused-import"
+    assert found.message == "3 findings in 2 files, first pkg/a.py:1: F401 unused-import"
     assert found.details["findings"] == 3
 
 
@@ -167,7 +167,7 @@ def test_ruff_says_so_when_the_projects_configuration_is_broken(source: Path, ru
     (source / "ruff.toml").write_text("nonsense = [\n")
     found = auditor("ruff").audit(source, run)
     assert not found.passed
-    assert found.message.startswith("ruff could not look: exit 2")
+    assert found.message.startswith("could not look: exit 2")
 
 
 def test_a_long_list_of_findings_is_counted_and_bounded(source: Path, run: Watched) -> None:
@@ -183,7 +183,7 @@ def test_bandit_fails_from_medium_on(source: Path, run: Watched) -> None:
     (source / "app.py").write_text(SHELL)
     found = auditor("bandit").audit(source, run)
     assert found.message == (
-        "bandit: 1 finding in 1 file, first app.py:5: B602 subprocess_popen_with_shell_equals_true"
+        "1 finding in 1 file, first app.py:5: B602 subprocess_popen_with_shell_equals_true"
     )
 
 
@@ -199,14 +199,14 @@ def test_bandits_levels_skips_and_excludes_are_the_users(source: Path, run: Watc
 def test_a_file_bandit_cannot_read_does_not_pass(source: Path, run: Watched) -> None:
     (source / "broken.py").write_text("def (\n")
     found = auditor("bandit").audit(source, run)
-    assert (found.passed, found.message) == (False, "bandit: could not read 1 file, first broken.py")
+    assert (found.passed, found.message) == (False, "could not read 1 file, first broken.py")
 
 
 def test_secrets_are_told_by_place_and_type(source: Path, run: Watched) -> None:
     (source / "conf").mkdir()
     (source / "conf" / "prod.env").write_text(f"X=1\nAWS={KEY}\n")
     found = auditor("secrets").audit(source, run)
-    assert found.message == "secrets: 1 secret in 1 file, first conf/prod.env:2: AWS Access Key"
+    assert found.message == "1 secret in 1 file, first conf/prod.env:2: AWS Access Key"
 
 
 def test_secrets_of_the_baseline_are_known_and_new_ones_are_not(source: Path, run: Watched) -> None:
@@ -217,7 +217,7 @@ def test_secrets_of_the_baseline_are_known_and_new_ones_are_not(source: Path, ru
     assert auditor("secrets", baseline=".secrets.baseline").audit(source, run).passed
     (source / "conf.env").write_text(f"AWS={KEY}\nOTHER={KEY[:-1]}Z\n")
     found = auditor("secrets", baseline=".secrets.baseline").audit(source, run)
-    assert found.message == "secrets: 1 secret in 1 file, first conf.env:2: AWS Access Key"
+    assert found.message == "1 secret in 1 file, first conf.env:2: AWS Access Key"
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"results": 3}', '{"results": {"a": [{}]}}'])

@@ -75,7 +75,14 @@ def test_a_command_that_does_not_exist_is_an_answer(tmp_path: Path) -> None:
 
 def test_a_folder_that_does_not_exist_is_an_answer(tmp_path: Path) -> None:
     result = run(Step("test", ("true",), tmp_path / "gone"))
-    assert (result.code, result.reason) == (127, "cannot start 'true': No such file or directory")
+    reason = f"cannot start 'true': folder '{tmp_path}/gone': No such file or directory"
+    assert (result.code, result.reason) == (127, reason)
+
+
+def test_a_relative_folder_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert lines_of(sh("pwd", Path("here")))[1] == [str(tmp_path / "here")]
 
 
 def test_standard_input_is_empty(tmp_path: Path) -> None:

@@ -45,12 +45,12 @@ def test_passing_tests_are_counted(source: Path) -> None:
     found = outcome(
         source, "import pytest\ndef test_a(): pass\ndef test_b(): pass\ndef test_c(): pytest.skip('later')\n"
     )
-    assert (found.step, found.passed, found.message) == ("tests", True, "tests: 2 passed, 1 skipped")
+    assert (found.step, found.passed, found.message) == ("tests", True, "2 passed, 1 skipped")
 
 
 def test_the_first_failure_is_in_the_sentence(source: Path) -> None:
     found = outcome(source, "def test_a(): pass\ndef test_x(): assert 1 == 2\n")
-    assert (found.passed, found.message) == (False, "tests: 1 passed, 1 failed: test_x: assert 1 == 2")
+    assert (found.passed, found.message) == (False, "1 passed, 1 failed: test_x: assert 1 == 2")
     assert found.details["failures"] == ["test_x: assert 1 == 2"]
 
 
@@ -67,25 +67,25 @@ def test_no_test_at_all_does_not_pass(source: Path) -> None:
 
 def test_without_a_report_the_exit_code_and_the_last_words_count(source: Path) -> None:
     good = run_tests(Test(run=("sh", "-c", "echo 'ok 12 tests'")), source, run)
-    assert (good.passed, good.message) == (True, "tests: ok 12 tests")
+    assert (good.passed, good.message) == (True, "ok 12 tests")
     bad = run_tests(Test(run=("sh", "-c", "echo 'not ok'; exit 2")), source, run)
-    assert (bad.passed, bad.message) == (False, "tests: exit 2: not ok")
+    assert (bad.passed, bad.message) == (False, "exit 2: not ok")
 
 
 def test_a_green_report_does_not_outweigh_a_red_exit(source: Path) -> None:
     found = written(source, "<testsuite><testcase name='a'/></testsuite>", code=3)
-    assert (found.passed, found.message) == (False, "tests: 1 passed (exit 3)")
+    assert (found.passed, found.message) == (False, "1 passed (exit 3)")
 
 
 def test_a_green_exit_does_not_outweigh_a_red_report(source: Path) -> None:
     found = written(source, "<testsuite><testcase name='a'><error message='boom'/></testcase></testsuite>")
-    assert (found.passed, found.message) == (False, "tests: 0 passed, 1 failed: a: boom")
+    assert (found.passed, found.message) == (False, "0 passed, 1 failed: a: boom")
 
 
 def test_a_report_of_an_earlier_run_is_no_evidence(source: Path) -> None:
     (source / "junit.xml").write_text("<testsuite><testcase name='a'/></testsuite>")
     found = run_tests(Test(run=("true",), junit="junit.xml"), source, run)
-    assert (found.passed, found.message) == (False, "tests: passed; report 'junit.xml' was not written")
+    assert (found.passed, found.message) == (False, "passed; report 'junit.xml' was not written")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_report_out_of_the_source_is_refused(source: Path) -> None:
 def test_tests_that_hang_are_ended_and_say_so(source: Path) -> None:
     hanging = Test(run=("sh", "-c", "echo started; sleep 600"), timeout=timedelta(seconds=1))
     found = run_tests(hanging, source, run)
-    assert (found.passed, found.message) == (False, "tests: timed out after 1s: started")
+    assert (found.passed, found.message) == (False, "timed out after 1s: started")
 
 
 def test_a_cancelled_run_is_no_evidence(source: Path) -> None:

@@ -233,10 +233,10 @@ class _Child:
 def _plan(step: Step, home: str) -> dict[str, object]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     env = {"PATH": path, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": str(Path(home, "tmp")), **step.env}
-    stdout = str(step.stdout) if step.stdout else None
+    stdout = os.path.abspath(step.stdout) if step.stdout else None
     memory = parse_size(step.memory)
     limits = {"memory": memory, "processes": PROCESSES}
-    return {"argv": step.argv, "cwd": str(step.cwd), "env": env, "stdout": stdout, **limits}
+    return {"argv": step.argv, "cwd": os.path.abspath(step.cwd), "env": env, "stdout": stdout, **limits}
 
 
 def _excess(pid: int, memory: int, memory_text: str) -> str | None:
@@ -346,6 +346,8 @@ def _attend(child: _Child, step: Step, output: _Output, cancelled: threading.Eve
 def _outcome(child: _Child, step: Step, stopped: str | None, tail: deque[str]) -> tuple[int, str]:
     if child.problem:
         return 127, f"cannot start '{step.argv[0]}': {child.problem}"
+    if child.pgid is None:
+        return 127, f"cannot start '{step.argv[0]}': {sys.executable} ended with {child.process.returncode}"
     code = -signal.SIGKILL if child.status is None else child.status
     if stopped is not None:
         return code, stopped

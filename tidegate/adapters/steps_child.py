@@ -62,7 +62,10 @@ def _become(plan: dict[str, Any]) -> None:
         _limit(resource.RLIMIT_NPROC, _of_user() + plan["processes"])
     for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    os.chdir(plan["cwd"])
+    try:
+        os.chdir(plan["cwd"])
+    except OSError as error:
+        raise RuntimeError(f"folder '{plan['cwd']}': {error.strerror}") from error
     if plan["stdout"]:
         target = os.open(plan["stdout"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(target, 1)
@@ -79,8 +82,7 @@ def _start(plan: dict[str, Any]) -> tuple[int, str]:
             _become(plan)
         except BaseException as error:
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            missing = isinstance(error, FileNotFoundError) and error.filename != plan["cwd"]
-            os.write(write, ("command not found" if missing else text).encode())
+            os.write(write, ("command not found" if isinstance(error, FileNotFoundError) else text).encode())
         os._exit(127)
     os.close(write)
     with open(read, "rb") as stream:
@@ -142,19 +144,19 @@ def _sweep(pid: int) -> int | None:
     """Kills until nothing is left: the group, then whoever became our child by losing its parent."""
     status = None
     deadline = time.monotonic() + GRACE
-    while True:
+    while time.monotonic() < deadline:
         _signal(pid, signal.SIGKILL, group=True)
         for child in _children():
             _signal(child, signal.SIGKILL)
-        ended = _reap(pid)
-        status = status if ended is None else ended
         try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ended, code = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return status
-        if time.monotonic() > deadline:
-            return status
-        time.sleep(0.005)
+            break
+        if ended == pid:
+            status = code
+        if ended == 0:
+            time.sleep(0.005)
+    return status
 
 
 def _finish(pid: int, wake: int) -> int | None:

@@ -65,17 +65,17 @@ def run_tests(test: Test, source: Path, run: Callable[[Step], StepResult]) -> Ev
 def _evidence(test: Test, result: StepResult, file: Path | None) -> Evidence:
     details: dict[str, object] = {"seconds": round(result.seconds, 1), "code": result.code}
     if file is None:
-        return Evidence("tests", result.passed, f"tests: {_plain(result)}", details)
+        return Evidence("tests", result.passed, _plain(result), details)
     try:
         report = read_junit(file)
     except ValueError as error:
-        return Evidence("tests", False, f"tests: {_plain(result)}; report '{test.junit}' {error}", details)
+        return Evidence("tests", False, f"{_plain(result)}; report '{test.junit}' {error}", details)
     details |= {"passed": report.passed, "failed": report.failed, "skipped": report.skipped}
     details["failures"] = list(report.failures)
     passed = result.passed and report.failed == 0 and report.passed > 0
     explained = result.passed or (result.code == 1 and report.failed)
     ended = "" if explained else f" ({result.reason})"
-    return Evidence("tests", passed, f"tests: {report.sentence}{ended}", details)
+    return Evidence("tests", passed, f"{report.sentence}{ended}", details)
 
 
 def _report_path(test: Test, source: Path) -> Path | None:

@@ -62,24 +62,22 @@ def ask(
             raise OutsideError(f"{name}: cancelled before it had an answer")
         if result.code not in codes or result.reason != f"exit {result.code}":
             said = result.tail.strip().rpartition("\n")[2][:300]
-            problem = f"{name} could not look: {result.reason}{': ' if said else ''}{said}"
+            problem = f"could not look: {result.reason}{': ' if said else ''}{said}"
             return Report(None, problem, result.seconds)
-        return _read(name, file, result.seconds)
+        return _read(file, result.seconds)
 
 
-def _read(name: str, file: Path, seconds: float) -> Report:
+def _read(file: Path, seconds: float) -> Report:
     try:
         if file.stat().st_size > _REPORT_LIMIT:
-            too_much = (
-                f"{name} found more than a report of {_REPORT_LIMIT >> 20} MiB holds; exclude generated files"
-            )
+            too_much = f"found more than a report of {_REPORT_LIMIT >> 20} MiB holds; exclude generated files"
             return Report(None, too_much, seconds)
         data = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        return Report(None, f"{name} wrote a report that cannot be read: {type(error).__name__}", seconds)
+        return Report(None, f"wrote a report that cannot be read: {type(error).__name__}", seconds)
     if isinstance(data, list) or (isinstance(data, dict) and "results" in data):
         return Report(data, "", seconds)
-    return Report(None, f"{name} wrote a report that has no results", seconds)
+    return Report(None, "wrote a report that has no results", seconds)
 
 
 def evidence(
@@ -103,7 +101,7 @@ def evidence(
     said = [_sentence(ordered, noun)] if ordered or not unread else []
     if unread:
         said.append(f"could not read {_count(len(unread), 'file')}, first {unread[0]}")
-    return Evidence(name, not ordered and not unread, f"{name}: {'; '.join(said)}", details)
+    return Evidence(name, not ordered and not unread, "; ".join(said), details)
 
 
 def _sentence(findings: Sequence[Finding], noun: str) -> str:
