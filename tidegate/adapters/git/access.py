@@ -48,6 +48,7 @@ _CONFIGURATION = {
     "http.postBuffer": str(16 * 1024 * 1024),
     "gc.auto": "0",
     "maintenance.auto": "false",
+    "repack.writeBitmaps": "false",
     "fetch.recurseSubmodules": "false",
     "push.recurseSubmodules": "no",
     "submodule.recurse": "false",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from git import Git, GitCommandError, Repo
+from git import Git, GitCommandError
 
 from tidegate.errors import OutsideError, Unreachable
 
@@ -30,7 +30,7 @@ class Output:
 
 
 class Command(Git):
-    """`Repo.git` of our repositories."""
+    """One driver per thread: GitPython's objects are not to be shared (`engine.md` §4.7)."""
 
     __slots__ = ()
 
@@ -93,9 +93,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=patience)
             return
-
-
-class Bare(Repo):
-    """GitPython's repository over a mirror: command driver and object reader. One per thread, always."""
-
-    GitCommandWrapperType = Command

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate.adapters.git.address import branch_ref
-from tidegate.adapters.git.failures import DiskFull
 from tidegate.adapters.git.history import message
 from tidegate.adapters.git.remote import Push, Remote, tracking
 from tidegate.adapters.git.store import Store
@@ -86,13 +85,9 @@ class Commits:
         """See `Mirror.commit`; `words` are subject, body and trailers."""
         with self._store.branch_lock(branch), self._store.in_use():
             attempt = _Attempt(self, branch, edit, words, offline)
-            try:
-                if push and attempt.catch_up():
-                    return attempt.push(attempts)
-                return attempt.keep()
-            except DiskFull:
-                self._store.make_room()
-                raise
+            if push and attempt.catch_up():
+                return attempt.push(attempts)
+            return attempt.keep()
 
     def draft(self, words: tuple[str, str, Mapping[str, str]], changes: tuple[Change, ...]) -> Draft:
         """The commit object's parts, as of now, in UTC."""

@@ -15,11 +15,17 @@ class DiskFull(OutsideError):
     """No space where the mirrors are."""
 
 
+class Failed(OutsideError):
+    """Git failed for a reason we do not know. A damaged mirror has many ways to say so: it is cloned again once."""
+
+
 class Moved(OutsideError):
     """A ref was not where we expected it: look again. Never leaves this package."""
 
 
-_DISK = re.compile(r"No space left on device|[Dd]isk quota exceeded|File too large|Read-only file system")
+_DISK = re.compile(
+    r"No space left on device|Out of diskspace|[Dd]isk quota exceeded|File too large|Read-only file system"
+)
 _AUTH = re.compile(
     r"Authentication failed|could not read (?:Username|Password)|Permission denied \(|returned error: 40[13]|"
     r"Host key verification failed|HTTP Basic: Access denied|[Aa]ccess denied|SSL certificate problem|"
@@ -42,7 +48,7 @@ _CORRUPT = re.compile(
     r"could not fetch [0-9a-f]{40} from promisor|non-monotonic index|wrong index v|hash mismatch|"
     r"bad config (?:line|file)|invalid sha1 pointer|bad tree object|unable to parse commit|broken ref|"
     r"unresolved deltas|garbage at end of (?:loose )?object|not a valid object name|"
-    r"unexpected line in .*packed-refs"
+    r"unexpected line in .*packed-refs|reference broken|not a tree object|Not a valid object"
 )
 _AWAY = re.compile(
     r"Could not resolve host|Failed to connect|Couldn't connect|"
@@ -73,15 +79,15 @@ def failure(subject: str, words: str) -> OutsideError:
         )
     if _REDIRECT.search(words):
         return Rejected(f"{subject}: the server redirects, which is not followed; write the final URL")
+    if _CORRUPT.search(words):
+        return Corrupt(f"{subject}: mirror is damaged ({said})")
     if _LOCKED.search(words):
         return Moved(f"{subject}: a ref is locked or has moved ({said})")
     if _REFUSED_OBJECT.search(words):
         return NotFound(f"{subject}: the server does not have it any more ({said})")
     if _AWAY.search(words):
         return Unreachable(f"{subject}: unreachable ({said}); check network and server")
-    if _CORRUPT.search(words):
-        return Corrupt(f"{subject}: mirror is damaged ({said})")
-    return OutsideError(f"{subject}: git failed ({said or 'no message'})")
+    return Failed(f"{subject}: git failed ({said or 'no message'})")
 
 
 def short(words: str) -> str:

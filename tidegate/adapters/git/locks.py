@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tidegate.adapters.git.failures import DiskFull
 from tidegate.errors import Unreachable
 
 STALE_SECONDS = 60.0
@@ -21,12 +22,21 @@ def locked(path: Path, *, shared: bool = False, timeout: float = 60.0) -> Iterat
     """Holds `flock` on `path`; the kernel gives it back when the process dies. `Unreachable` after
     `timeout`.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = _open(path)
     try:
         _wait(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout, path)
         yield
     finally:
         os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DiskFull(
+            f"{path}: cannot be made, disk full or not writable ({error.strerror}); check TIDEGATE_HOME"
+        ) from error
 
 
 def _wait(handle: int, mode: int, timeout: float, path: Path) -> None:
@@ -51,7 +61,7 @@ def try_exclusive(path: Path) -> contextlib.AbstractContextManager[bool]:
 
 @contextlib.contextmanager
 def _try(path: Path) -> Iterator[bool]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = _open(path)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

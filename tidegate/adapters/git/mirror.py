@@ -13,13 +13,13 @@ from typing import TypeVar
 from tidegate.adapters.git.address import Address, branch_ref, file_path, folder_path, object_id
 from tidegate.adapters.git.commits import CommitResult, Commits
 from tidegate.adapters.git.export import export
-from tidegate.adapters.git.failures import Corrupt
+from tidegate.adapters.git.failures import Corrupt, DiskFull, Failed, Moved
 from tidegate.adapters.git.history import FORMAT, Commit, parse
 from tidegate.adapters.git.remote import Remote
 from tidegate.adapters.git.store import Store
 from tidegate.adapters.git.trees import Trees
 from tidegate.adapters.git.writing import Edit
-from tidegate.errors import NotFound, OutsideError
+from tidegate.errors import Conflict, NotFound, OutsideError
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,8 @@ class Mirror:
         A branch the remote does not have is dropped here, and absent in the result. A rewritten branch is
         taken as it is: compare with `is_ancestor(last, tip)`. Unchanged tips cost one `ls-remote`.
         """
-        found = self._healed(lambda: self._remote.fetch(branches))
         self._store.clean_sometimes()
-        return found
+        return self._healed(lambda: self._remote.fetch(branches))
 
     def push_pending(self) -> bool:
         """Pushes commits kept while the remote was down; says whether there were any.
@@ -223,6 +222,8 @@ class Mirror:
         def known() -> T:
             if self._store.object(sha) is None:
                 self._bring(sha)
+                if self._store.object(sha) is None:  # git thinks it has it: an index without its pack
+                    raise Corrupt(f"{self.url_redacted}: commit {sha} is missing from the mirror")
             return look()
 
         return self._healed(known)
@@ -236,16 +237,28 @@ class Mirror:
             ) from error
 
     def _healed(self, look: Callable[[], T]) -> T:
+        """Cleans up after a killed process, or clones a damaged mirror again: once, then the error is raised."""
         try:
             return look()
-        except Corrupt as error:
+        except DiskFull:
+            self._store.make_room()
+            raise
+        except Moved:
+            self._store.clean()
+        except (Corrupt, Failed) as error:
+            if self._store.was_renewed:
+                raise
             log.warning("%s", error)
             self._store.renew(self._remote.fetch)
         try:
             return look()
+        except Moved as error:
+            raise Conflict(
+                f"{error}; another process is writing this mirror, or left a lock: try again"
+            ) from error
         except Corrupt as error:
             raise OutsideError(
-                f"{error}; a fresh clone did not help, check the disk and the repository"
+                f"{error}; a fresh clone did not help, check the disk and the server"
             ) from error
 
 

@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from tidegate.adapters.git.address import branch_ref, full_ref
-from tidegate.adapters.git.failures import DiskFull, Moved, failure, short
+from tidegate.adapters.git.failures import Moved, failure, short
 from tidegate.adapters.git.locks import locked
 from tidegate.adapters.git.store import PROMISED, Store
-from tidegate.errors import Conflict, NotFound, Rejected, SpecError, Unreachable
+from tidegate.errors import NotFound, Rejected, SpecError, Unreachable
 
 ASKING_SECONDS = 12.0
 """`ls-remote` moves a few kilobytes: a remote that takes longer is down."""
@@ -67,12 +67,9 @@ class Remote:
             try:
                 with self._store.in_use():
                     return self._update(there, branches)
-            except Moved as error:
+            except Moved:  # another thread or process fetches too
                 if last_try:
-                    raise Conflict(f"{error}; somebody else is writing this mirror") from error
-            except DiskFull:
-                self._store.make_room()
-                raise
+                    raise
             except NotFound:  # a branch went away between asking and fetching
                 if last_try:
                     raise

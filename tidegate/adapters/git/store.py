@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidegate.adapters.git import access
 from tidegate.adapters.git.address import Address
-from tidegate.adapters.git.failures import DiskFull, failure
+from tidegate.adapters.git.failures import Corrupt, DiskFull, failure
 from tidegate.adapters.git.locks import locked, remove_leftovers, try_exclusive
 from tidegate.errors import OutsideError, Rejected, Unreachable
 from tidegate.settings import Settings
 
 if TYPE_CHECKING:
-    from tidegate.adapters.git.command import Bare, Command, Output
+    from tidegate.adapters.git.command import Command, Output
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ PACKS_BEFORE_REPACKING = 50
 """Every fetch leaves a pack; lookups get slower with their number."""
 
 
+RENEWALS_APART = 60.0
 PROMISED = ("-c", "remote.origin.promisor=true", "-c", "remote.origin.partialclonefilter=blob:none")
 """Only fetching and repacking are told that blobs may be missing. For everything else a missing blob is missing:
 git would fetch it alone, and with `GIT_NO_LAZY_FETCH` die."""
@@ -57,6 +59,7 @@ class Store:
         self._hidden = access.secrets(address, settings)
         self._local = threading.local()
         self._calls = 0
+        self._renewed = -RENEWALS_APART
 
     # -- running git -----------------------------------------------------------------------------------------
     def run(
@@ -101,7 +104,7 @@ class Store:
     def object(self, name: str) -> Object | None:
         """An object by id or full ref name, or `None`: from a `cat-file --batch` that stays open (0.1 ms).
 
-        `Rejected` for one that is too large to hold in memory.
+        `Rejected` for one that is too large to hold in memory, `Corrupt` when git cannot open the mirror.
         """
         for last_try in (False, True):
             reader = self._reader()
@@ -111,8 +114,10 @@ class Store:
                 return reader.read(name)
             except BaseException as error:
                 self.forget()  # otherwise the next answer could belong to this question
-                if last_try or not isinstance(error, OSError):
+                if not isinstance(error, OSError):
                     raise
+                if last_try:
+                    raise Corrupt(f"{self.address.url}: mirror is damaged (it cannot be read)") from error
         return None
 
     def _reader(self) -> Reader | None:
@@ -123,15 +128,8 @@ class Store:
             return None
         if getattr(self._local, "mark", None) != mark:
             self.forget()
-            self._local.reader, self._local.mark = Reader(self._repo()), mark
+            self._local.reader, self._local.mark = Reader(self._driver()), mark
         return self._local.reader  # type: ignore[no-any-return]
-
-    def _repo(self) -> Bare:
-        from tidegate.adapters.git.command import Bare
-
-        repo = Bare(self.path, expand_vars=False)
-        repo.git.update_environment(**self._environment())
-        return repo
 
     def forget(self) -> None:
         """Ends this thread's open `cat-file`."""
@@ -183,6 +181,11 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
 
     @property
+    def was_renewed(self) -> bool:
+        """A moment ago: doing it again would not help."""
+        return time.monotonic() - self._renewed < RENEWALS_APART
+
+    @property
     def exists(self) -> bool:
         """Whether there is a mirror on disk."""
         return (self.path / "HEAD").exists()
@@ -195,22 +198,23 @@ class Store:
         log.warning("mirror of %s is damaged: cloning it again", self.address.url)
         old = self.folder / f".tmp-{uuid.uuid4().hex}"
         branches = tuple(_refs(self.path, "refs/remotes/origin/"))
-        with locked(self._lock):
-            self.forget()
-            with contextlib.suppress(FileNotFoundError):
-                self.path.rename(old)
-            self._create(self.path)
         try:
+            with locked(self._lock):
+                self.forget()
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.rename(old)
+                self._create(self.path)
             if branches:
                 refill(branches)
             self._carry_over(old)
-        except OutsideError:
+        except BaseException:
             with contextlib.suppress(OSError):  # better a damaged mirror than none while the remote is down
-                shutil.rmtree(self.path)
+                shutil.rmtree(self.path, ignore_errors=True)
                 old.rename(self.path)
             raise
         finally:
             shutil.rmtree(old, ignore_errors=True)
+        self._renewed = time.monotonic()
 
     def _carry_over(self, old: Path) -> None:
         pending = _refs(old, "refs/heads/")
@@ -218,13 +222,14 @@ class Store:
             return
         alternates = self.path / "objects" / "info" / "alternates"
         alternates.write_text(f"{old / 'objects'}\n")
-        try:
-            for name, sha in pending.items():
-                if self.attempt("update-ref", f"refs/heads/{name}", sha).code:
-                    log.error("mirror of %s: the kept commit %s on %s is lost", self.address.url, sha, name)
-            self.run(*PROMISED, "repack", "-q", "-a", "-d")
-        finally:
-            alternates.unlink()
+        for name, sha in pending.items():
+            self.attempt("update-ref", f"refs/heads/{name}", sha)
+        self.attempt(*PROMISED, "repack", "-q", "-a", "-d")
+        alternates.unlink()
+        for name, sha in pending.items():
+            if self.attempt("rev-list", "--objects", "--quiet", sha, "--not", "--remotes=origin").code:
+                log.error("mirror of %s: the kept commit %s on %s is lost", self.address.url, sha, name)
+                self.attempt("update-ref", "-d", f"refs/heads/{name}")
 
     def clean_sometimes(self) -> None:
         """Once per process and mirror, and then with every hundredth call."""
@@ -234,6 +239,8 @@ class Store:
 
     def clean(self) -> None:
         """Removes what killed processes left behind, and repacks when many packs have come together."""
+        if not self.exists:
+            return
         with try_exclusive(self._lock) as mine:
             if not mine:
                 return
@@ -258,9 +265,8 @@ class Store:
 class Reader:
     """One `git cat-file --batch`, for one thread."""
 
-    def __init__(self, repo: Bare) -> None:
-        self._repo = repo  # a collected Repo takes its processes with it
-        self._process = repo.git.execute(["git", "cat-file", "--batch"], subprocess.PIPE, as_process=True)
+    def __init__(self, driver: Command) -> None:
+        self._process = driver.execute(["git", "cat-file", "--batch"], subprocess.PIPE, as_process=True)
         assert self._process.proc is not None
         self.close = weakref.finalize(self, _end, self._process.proc)
         """Ends the process; at the latest when the thread ends."""
