@@ -1,6 +1,7 @@
 """`python -m tidegate.sim --home DIR`: the embedded cluster as a process of its own.
 
-Prints one JSON line when everything is ready (`url`, `kubeconfig`, `registry`, `pid`, `access_log`); SIGTERM or
+Prints one JSON line when everything is ready (`url`, `kubeconfig`, `registry`, `targets`,
+`access_log`, `pid`); SIGTERM or
 Ctrl-C stops everything, pods included. `--clean` only ends pods that a killed cluster left behind.
 """
 
@@ -59,6 +60,7 @@ def _ready(cluster: Cluster) -> dict[str, str | int]:
         "url": cluster.url,
         "kubeconfig": str(cluster.kubeconfig),
         "registry": cluster.registry,
+        "targets": str(cluster.targets),
         "access_log": str(cluster.access_log),
         "pid": os.getpid(),
     }

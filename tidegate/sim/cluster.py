@@ -23,6 +23,7 @@ from tidegate.sim.informer import Informers
 from tidegate.sim.node import NodeAgent, Timing
 from tidegate.sim.registry import Registry
 from tidegate.sim.services import ServiceProxies
+from tidegate.sim.targets import TargetFile
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Cluster:
         self.home = home.resolve()
         self.kubeconfig = self.home / "kubeconfig"
         """Written by `start`; for kubectl, Prometheus and the kubernetes client."""
+        self.targets = self.home / "prometheus-pods.json"
+        """The pods as a `file_sd_configs` file, for a Prometheus without Kubernetes discovery."""
         self.access_log = self.home / "apiserver" / "access.jsonl"
         self.url = ""
         """The API server's address, once started."""
@@ -115,11 +118,14 @@ class Cluster:
             timing=self._timing,
             own_addresses=self._own_addresses,
         )
+        targets = TargetFile(informers, self.targets)
         starting.callback(informers.stop)
         starting.callback(services.stop)
         services.start()
         self._services = services
         informers.start()
+        starting.callback(targets.stop)
+        targets.start()
         starting.callback(controllers.stop)
         controllers.start()
         starting.callback(agent.stop)
