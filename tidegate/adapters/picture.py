@@ -193,9 +193,9 @@ def _shares(axes: Axes, panel: _Panel) -> None:
 
 
 def _counts(sample: Sample, arm: str) -> tuple[float, float] | None:
-    if sample.gap is not None:
-        return None
-    return sample.canary if arm == "canary" else sample.control
+    counts = sample.canary if arm == "canary" else sample.control
+    usable = sample.gap is None and counts is not None and all(map(math.isfinite, counts))
+    return counts if usable else None
 
 
 def _share(counts: tuple[float, float] | None) -> float:

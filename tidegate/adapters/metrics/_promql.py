@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import promql_parser as promql
@@ -78,7 +79,8 @@ def selectors(query: str, extra: Iterable[Match] = ()) -> tuple[Selector, ...]:
     return tuple(dict.fromkeys(_rewritten(query, tuple(extra))[1]))
 
 
-def _rewritten(query: str, extra: tuple[Match, ...]) -> tuple[str, list[Selector]]:
+@lru_cache(maxsize=1024)
+def _rewritten(query: str, extra: tuple[Match, ...]) -> tuple[str, tuple[Selector, ...]]:
     tree = parse(query)
     plain = _Printer()
     text = plain.text(tree)
@@ -89,7 +91,7 @@ def _rewritten(query: str, extra: tuple[Match, ...]) -> tuple[str, list[Selector
     expected = [Selector(s.metric, (*s.matches, *extra)) for s in plain.found]
     if reread.text(parse(text)) != text or reread.found != expected:
         raise QueryError(f"does not take the matchers {', '.join(map(str, extra))}; write it more plainly")
-    return text, reread.found
+    return text, tuple(reread.found)
 
 
 @dataclass(slots=True)

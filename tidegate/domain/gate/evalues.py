@@ -26,7 +26,8 @@ PASS_GRID = (1.0, 0.75, 0.5)
 PASS_WEIGHTS = (0.7, 0.2, 0.1)
 _FARTHEST = 7.0
 """The interval is searched for within |ln r| ≤ this."""
-_HALVINGS = 32
+_HALVINGS = 24
+"""From a bracket of half a unit of ln r to the six digits that are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def interval(data: Counts, phi: float = 1.0) -> tuple[float, float]:
         return log_e - math.log(2) < math.log(REFUTED)
 
     estimate = _log_estimate(data)
-    points = np.sort(np.append(np.linspace(-_FARTHEST, _FARTHEST, 57), estimate))
+    points = np.sort(np.append(np.linspace(-_FARTHEST, _FARTHEST, 29), estimate))
     inside = points[kept(points)]
     if not len(inside):
         inside = np.asarray([estimate])

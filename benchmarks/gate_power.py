@@ -1,0 +1,157 @@
+"""How often does the gate roll back a good canary, and how often does it see a bad one?
+
+Simulates an hour of one-minute checks: each arm gets Poisson(60·R) requests a minute, 1 % of them bad; noise
+`own` multiplies each arm's rate by e^{.30·AR1(.5)} of its own. φ comes from a separately simulated A/A history of
+240 minutes, as `design/gates.md` A3 has it. The floor is A3's acceptance, widened by three standard errors.
+
+    python benchmarks/gate_power.py [--runs 400] [--all] [--seed 1]
+
+CI runs three cells, about 20 s; `--all --runs 10000` gives the published table. Exit code 1 when a limit is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate.domain.gate.dispersion import assumed
+from tidegate.domain.gate.evalues import counts
+from tidegate.domain.gate.ratio import course
+from tidegate.spec import Ratio
+
+FloatArray = npt.NDArray[np.float64]
+
+CHECKS, BLOCK, BASE = 60, 5, 0.01
+CHECK = Ratio(name="errors", bad="bad", total="total")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One situation and what A3 promises for it (shares of runs)."""
+
+    noise: str
+    rate: int
+    """Requests per second and arm."""
+    bad: float
+    alpha: float
+    least: float = 0.0
+    most: float = 1.0
+    ci: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.noise:<6} 1→{100 * self.bad:g}%  {self.rate:>3} req/s  α={self.alpha:g}"
+
+
+CELLS = [
+    *(
+        Cell(noise, rate, 0.01, alpha, most=limit, ci=(noise, rate, alpha) == ("own", 100, 0.01))
+        for alpha, limit in ((0.01, 0.018), (0.05, 0.05))
+        for noise in ("iid", "shared", "own")
+        for rate in (1, 10, 100)
+    ),
+    Cell("iid", 1, 0.02, 0.01, least=0.61, most=0.65, ci=True),
+    Cell("iid", 10, 0.02, 0.01, least=0.99, ci=True),
+    Cell("iid", 100, 0.02, 0.01, least=0.99),
+    Cell("iid", 1, 0.05, 0.01, least=0.99),
+    Cell("own", 10, 0.02, 0.01, least=0.99),
+]
+
+
+def ar1(rng: np.random.Generator, length: int, rho: float) -> FloatArray:
+    """A stationary AR(1) path of unit variance."""
+    steps = rng.standard_normal(length) * math.sqrt(1 - rho * rho)
+    path = np.empty(length)
+    path[0] = rng.standard_normal()
+    for i in range(1, length):
+        path[i] = rho * path[i - 1] + steps[i]
+    return path
+
+
+def arms(rng: np.random.Generator, cell: Cell, bad: float, length: int) -> list[FloatArray]:
+    """`(bad, total)` per minute of canary and control."""
+    shared = np.exp(0.35 * ar1(rng, length, 0.9)) if cell.noise == "shared" else np.ones(length)
+    found = []
+    for base in (bad, BASE):
+        own = np.exp(0.30 * ar1(rng, length, 0.5)) if cell.noise == "own" else 1.0
+        total = rng.poisson(60 * cell.rate, length)
+        found.append(np.column_stack([rng.binomial(total, np.minimum(base * shared * own, 1.0)), total]))
+    return found
+
+
+def history_phi(rng: np.random.Generator, cell: Cell) -> float:
+    """φ of an A/A history, by A3's moment estimate of τ on 5-minute blocks."""
+    canary, control = (arm[:, 0].reshape(-1, BLOCK).sum(axis=1) for arm in arms(rng, cell, BASE, 240))
+    m = canary + control
+    x, m = canary[m > 0], m[m > 0]
+    if not len(m):
+        return 1.0
+    p = x.sum() / m.sum()
+    spread = p * (1 - p) * (m * (m - 1)).sum()
+    tau = max(0.0, (((x - m * p) ** 2).sum() - (m * p * (1 - p)).sum()) / spread) if spread > 0 else 0.0
+    return 1 + max(0.0, float((canary + control).mean()) - 1) * tau
+
+
+def first_failure(rng: np.random.Generator, cell: Cell, source: str) -> int | None:
+    """The minute at which one canary is failed, or None."""
+    canary, control = arms(rng, cell, cell.bad, CHECKS)
+    data = counts([(a, b) for a, b in canary], [(a, b) for a, b in control])
+    events = np.cumsum(data.bad_canary + data.bad_control)
+    if source == "history":
+        phi = np.full(CHECKS, history_phi(rng, cell))
+    else:
+        phi = assumed(events, 60.0 * np.arange(1, CHECKS + 1))
+    fails = np.flatnonzero(course(CHECK, data, phi, cell.alpha).fails)
+    return int(fails[0]) + 1 if len(fails) else None
+
+
+def measure(cell: Cell, runs: int, seed: int, source: str) -> bool:
+    """Run a cell, print its row, say whether it keeps A3's promise."""
+    rng = np.random.default_rng(
+        [seed, cell.rate, int(1000 * cell.bad), int(1000 * cell.alpha), len(cell.noise)]
+    )
+    minutes = [first_failure(rng, cell, source) for _ in range(runs)]
+    found = sum(minute is not None for minute in minutes) / runs
+    over_all = sorted(math.inf if minute is None else minute for minute in minutes)
+    median = over_all[runs // 2]
+
+    def error(p: float) -> float:
+        return 3 * math.sqrt(p * (1 - p) / runs)
+
+    least, most = cell.least - error(cell.least), cell.most + error(cell.most)
+    kept = least <= found <= most
+    judged = source == "history"
+    limit = f"{100 * cell.least:g}–{100 * cell.most:g} %"
+    at = f"{median:g} min" if math.isfinite(median) else "–"
+    verdict = ("kept" if kept else "MISSED") if judged else ""
+    print(f"{cell.name:<34} {source:<8} {100 * found:>6.2f} %  {at:>7}   {limit:<12} {verdict}")
+    return kept or not judged
+
+
+def main() -> int:
+    """Print the table; 1 when a limit is missed."""
+    parser = argparse.ArgumentParser(description="power and needless rollbacks of the ratio gate")
+    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--all", action="store_true", help="all cells, not only the three of CI")
+    parser.add_argument("--assumed", action="store_true", help="also with φ assumed, as without a history")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    print(f"{options.runs} runs per cell, seed {options.seed}; failed canaries, median minute, promise of A3")
+    kept = []
+    for cell in CELLS:
+        if cell.ci or options.all:
+            for source in ("history", "assumed") if options.assumed else ("history",):
+                kept.append(measure(cell, options.runs, options.seed, source))
+    print(f"{time.perf_counter() - started:.1f} s")
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
