@@ -150,6 +150,16 @@ def test_one_object_that_cannot_be_written_does_not_keep_the_others_back(
     assert [str(r) for r in done.pruned] == ["ConfigMap shop/old"]
 
 
+def test_a_server_that_goes_away_is_not_asked_for_every_object(server: ApiServer, world: Any) -> None:
+    many = "\n---\n".join(A.replace('"a"', f'"c{i}"') for i in range(200))
+    plan = world.look(many)
+    server.faults.add(Fault(method="PATCH", path="configmaps/c", status=503, retry_after=90, count=None))
+    world.requests.clear()
+    with pytest.raises(Unreachable):
+        world.cluster.apply(world.owner, plan, fence=lambda: None)
+    assert len(world.requests.writes) < 50
+
+
 def test_an_apply_cut_off_by_the_server_is_finished_by_the_next(server: ApiServer, world: Any) -> None:
     plan = world.look(A)
     server.faults.add(Fault(method="PATCH", path="configmaps/a", status=503, retry_after=90, count=None))

@@ -12,6 +12,7 @@ import pytest
 from tidegate.adapters.targets.kubernetes.pods import selector_text
 from tidegate.domain.health import Health, HealthStatus
 from tidegate.domain.manifests import Manifest, Ref
+from tidegate.errors import Unreachable
 from tidegate.sim.apiserver import ApiServer, Fault
 
 DEPLOYMENT = Ref("apps", "Deployment", "shop", "web")
@@ -277,3 +278,23 @@ def test_selectors_become_query_text() -> None:
         ],
     }
     assert selector_text(selector) == "a=b,c in (d,e),!f"
+
+
+def test_one_look_is_a_wait_without_time(world: Any, server: ApiServer) -> None:
+    web = deployment(world)
+    assert wait(world, DEPLOYMENT, seconds=0).message.startswith("Deployment shop/web: Waiting for rollout")
+    status(world, web, replicas=1, updatedReplicas=1, availableReplicas=1)
+    assert wait(world, DEPLOYMENT, seconds=0).status is HealthStatus.Healthy
+    server.faults.add(Fault(method="GET", status=503, retry_after=90, count=None))
+    with pytest.raises(Unreachable):
+        wait(world, DEPLOYMENT, seconds=0)
+
+
+def test_what_cannot_change_its_mind_is_looked_at_once(world: Any) -> None:
+    world.put("{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: shop}}")
+    deployment(world)
+    world.requests.clear()
+    wait(world, Ref("", "ConfigMap", "shop", "a"), DEPLOYMENT, seconds=0.5)
+    paths = [path for _, path in world.requests.seen]
+    assert len([p for p in paths if p.endswith("configmaps/a")]) == 1
+    assert len([p for p in paths if p.endswith("deployments/web")]) > 1

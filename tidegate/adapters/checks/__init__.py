@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tidegate.adapters.targets import Target
 from tidegate.domain.health import Health
+
+if TYPE_CHECKING:
+    from tidegate.adapters.targets import Target
 
 
 class Check(Protocol):

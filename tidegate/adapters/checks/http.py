@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tidegate.adapters.targets import Target
 from tidegate.domain.health import Health, HealthStatus
 from tidegate.errors import OutsideError
 from tidegate.spec import Duration
+
+if TYPE_CHECKING:
+    from tidegate.adapters.targets import Target
 
 _ONE_TRY_SECONDS, _PAUSE_SECONDS, _MAX_BODY = 5.0, 0.3, 64 * 2**10
 _NOT_YET = {502, 503, 504}

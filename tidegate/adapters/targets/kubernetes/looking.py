@@ -89,4 +89,5 @@ def _dry_run(objects: Objects, manifest: Manifest) -> Manifest | Refusal:
 
 
 def _without_subject(error: Exception, manifest: Manifest) -> str:
-    return str(error).removeprefix(f"{ref(manifest)}: ")
+    words = str(error).removeprefix(f"{ref(manifest)}: ")
+    return f"{words}; delete the object by hand, or give it a new name" if "immutable" in words else words

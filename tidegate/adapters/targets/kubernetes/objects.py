@@ -23,12 +23,17 @@ R = TypeVar("R")
 
 
 def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The function of every item, in order, eight at a time; the first error ends it."""
+    """The function of every item, in order, eight at a time; after an error no further one is begun."""
     items = list(items)
     if len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(max_workers=min(_IN_FLIGHT, len(items))) as pool:
-        return list(pool.map(function, items))
+        begun = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in begun]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 class Objects:

@@ -25,6 +25,8 @@ class _Seen:
     ref: Ref
     health: Health
     is_final: bool = False
+    is_settled: bool = False
+    """Well, and of a kind that cannot change its mind (no status): need not be looked at again."""
 
     @property
     def is_well(self) -> bool:
@@ -50,21 +52,24 @@ def wait(
     """The worst health; Healthy (or Suspended, which no wait can change) when every object is so at one look.
 
     Ends at once on a state that time cannot mend, with the pod's own words; `interrupted` may end it too. A
-    deadline of 0 is one look. An API server that does not answer for a minute raises `Unreachable`.
+    deadline of 0 is one look. `Unreachable` when the API server does not answer for a minute, or at the end.
     """
     names, start = order.ordered(refs), clock()
     pause, answered, last = _FIRST_POLL, start, Health(HealthStatus.Unknown, "nothing was seen yet")
+    settled: set[Ref] = set()
     while True:
         if reason := interrupted():
             return Health(HealthStatus.Progressing, f"stopped waiting: {reason}")
         try:
-            seen = _look(objects, names)
+            seen = _look(objects, [name for name in names if name not in settled])
+            settled |= {s.ref for s in seen if s.is_settled}
             answered = clock()
         except Unreachable:
-            if clock() - answered > _PATIENCE_SECONDS:
+            now = clock()
+            if now - answered > _PATIENCE_SECONDS or now - start >= deadline_seconds:
                 raise
             seen = []
-        if seen or not names:
+        if seen or len(settled) == len(names):
             last = _worst(seen)
             if all(s.is_well for s in seen) or any(s.is_final for s in seen):
                 return last
@@ -92,7 +97,7 @@ def _seen(objects: Objects, name: Ref, live: Mapping[Ref, Manifest]) -> _Seen:
     obj = live[name]
     now = health(obj)
     if now.status in (HealthStatus.Healthy, HealthStatus.Suspended):
-        return _Seen(name, now)
+        return _Seen(name, now, is_settled="status" not in obj)
     found = trouble(current_pods(objects, obj))
     if found is not None:
         return _Seen(name, Health(HealthStatus.Degraded, told(objects, found)), is_final=True)
