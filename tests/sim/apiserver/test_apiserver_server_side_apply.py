@@ -372,3 +372,11 @@ def test_owners_are_listed_appliers_first(api, config):
     api.apply("configmaps/conf", config(b="1"))
     managers = [m["manager"] for m in api.get("configmaps/conf").body["metadata"]["managedFields"]]
     assert managers == ["alice", "zed"]
+
+
+@pytest.mark.parametrize("kind", ["ServiceAccount", "Namespace"])
+def test_an_object_of_only_a_name_is_applied_once(api, kind):
+    path = "/api/v1/namespaces/bare" if kind == "Namespace" else "serviceaccounts/bare"
+    body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "bare"}}
+    first = api.apply(path, body)
+    assert api.apply(path, body).body == first.body

@@ -91,8 +91,9 @@ def _owners(shape: Shape, live: dict[str, Any] | None, request: Apply) -> Owners
     owners = read(live["metadata"]) if live is not None else {}
     if live is None or owners:
         return owners
+    claimed = everything(shape, live, has_status=request.has_status)
     before = Owner("before-first-apply", UPDATE, request.api_version)
-    return {before: Claim(everything(shape, live), request.now, request.api_version)}
+    return {before: Claim(claimed, request.now, request.api_version)} if claimed else {}
 
 
 def _writable(config: dict[str, Any], request: Apply) -> dict[str, Any]:

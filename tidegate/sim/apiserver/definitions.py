@@ -12,6 +12,8 @@ from tidegate.sim.apiserver.resources import Catalog, Resource
 from tidegate.sim.apiserver.store import clone
 
 Object = dict[str, Any]
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+"""Finalizer of every definition: its objects go before it does."""
 
 
 def serve(catalog: Catalog, definition: Mapping[str, Any]) -> None:
@@ -47,7 +49,7 @@ def established(definition: Object, now: str) -> Object:
     storage = [v["name"] for v in definition["spec"]["versions"] if v.get("storage")]
     before = (definition.get("status") or {}).get("conditions") or []
     since = {c["type"]: c["lastTransitionTime"] for c in before if c.get("status") == "True"}
-    conditions = [
+    conditions: list[Object] = [
         {"type": "NamesAccepted", "reason": "NoConflicts", "message": "no conflicts found"},
         {
             "type": "Established",
@@ -55,6 +57,9 @@ def established(definition: Object, now: str) -> Object:
             "message": "the initial names have been accepted",
         },
     ]
+    if definition["metadata"].get("deletionTimestamp"):
+        message = "CustomResource deletion is in progress"
+        conditions.append({"type": "Terminating", "reason": "InstanceDeletionInProgress", "message": message})
     status = {
         "conditions": [
             {"type": c["type"], "status": "True", "lastTransitionTime": since.get(c["type"], now), **c}

@@ -7,11 +7,11 @@ import threading
 import time
 from typing import Any, Final
 
-from tidegate.sim.apiserver import strategy
+from tidegate.sim.apiserver import definitions, strategy
 from tidegate.sim.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions, delete
 from tidegate.sim.apiserver.failures import ApiError
 from tidegate.sim.apiserver.registry import Registry
-from tidegate.sim.apiserver.resources import NAMESPACES, Key, Resource
+from tidegate.sim.apiserver.resources import CRDS, NAMESPACES, Key, Resource
 from tidegate.sim.apiserver.store import Change, Name, Stored
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class GarbageCollector:
                 self._owner_gone(change.gone.object["metadata"]["uid"])
                 self._owners_wait(change.gone.object)
                 self._namespace_waits(change.name[0])
+                self._definition_waits(change.key)
             return
         if change.before is None and change.after.object["metadata"].get("ownerReferences"):
             self._orphaned(change.key, change.name, change.after)
@@ -116,6 +117,8 @@ class GarbageCollector:
         finalizers = stored.object["metadata"].get("finalizers") or []
         if key == NAMESPACES:
             self._empty(name[1])
+        elif key == CRDS and definitions.CLEANUP in finalizers:
+            self._withdraw(name, stored.object)
         elif FOREGROUND in finalizers:
             self._foreground(key, name, stored)
         elif ORPHAN in finalizers:
@@ -174,6 +177,27 @@ class GarbageCollector:
         if resource is not None:
             self._registry.change(resource, name, edit)
 
+    # definitions
+
+    def _withdraw(self, name: Name, definition: Object) -> None:
+        """Delete every object of the kind; the definition goes when none is left."""
+        resource = self._resource(CRDS)
+        assert resource is not None
+        kind = (definition["spec"]["group"], definition["spec"]["names"]["plural"])
+        self._registry.change(resource, name, _terminating)
+        for place, stored in self._store.select(kind):
+            if not stored.object["metadata"].get("deletionTimestamp"):
+                self._delete(kind, place, stored.object["metadata"]["uid"])
+        if not self._store.select(kind):
+            self._drop_finalizer(CRDS, name, definitions.CLEANUP)
+
+    def _definition_waits(self, key: Key) -> None:
+        definition = self._store.get(CRDS, ("", f"{key[1]}.{key[0]}"))
+        if definition is None or not definition.object["metadata"].get("deletionTimestamp"):
+            return
+        if not self._store.select(key):
+            self._drop_finalizer(CRDS, ("", f"{key[1]}.{key[0]}"), definitions.CLEANUP)
+
     # namespaces
 
     def _empty(self, namespace: str) -> None:
@@ -196,6 +220,10 @@ class GarbageCollector:
             return
         if not self._store.in_namespace(namespace):
             self._empty(namespace)
+
+
+def _terminating(obj: Object) -> None:
+    obj["status"] = definitions.established(obj, strategy.now())["status"]
 
 
 def _without_finalizers(obj: Object) -> None:

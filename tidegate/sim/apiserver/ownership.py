@@ -168,5 +168,5 @@ def after_update(
     return owners
 
 
-def everything(shape: Shape, value: dict[str, Any]) -> FieldSet:
-    return owned(to_set(shape, value), subresource="", has_status=False)
+def everything(shape: Shape, value: dict[str, Any], *, has_status: bool) -> FieldSet:
+    return owned(to_set(shape, value), subresource="", has_status=has_status)

@@ -70,6 +70,17 @@ _MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
         5: ("dryRun", "[s]"),
     },
     "Preconditions": {1: ("uid", "s"), 2: ("resourceVersion", "s")},
+    "SelfSubjectAccessReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "SelfSubjectAccessReviewSpec")},
+    "SelfSubjectAccessReviewSpec": {1: ("resourceAttributes", "ResourceAttributes")},
+    "ResourceAttributes": {
+        1: ("namespace", "s"),
+        2: ("verb", "s"),
+        3: ("group", "s"),
+        4: ("version", "s"),
+        5: ("resource", "s"),
+        6: ("subresource", "s"),
+        7: ("name", "s"),
+    },
     "Scale": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ScaleSpec")},
     "ScaleSpec": {1: ("replicas", "i")},
 }

@@ -119,6 +119,8 @@ class Registry:
             raise failures.already_exists(resource.group, resource.plural, metadata["name"])
 
     def _settle_namespace(self, resource: Resource, namespace: str, metadata: Object) -> None:
+        if resource.custom is not None:
+            self._refuse_withdrawn(resource)
         if not resource.namespaced:
             metadata.pop("namespace", None)
             return
@@ -137,11 +139,20 @@ class Registry:
             )
             raise failures.forbidden(resource.group, resource.plural, metadata.get("name", ""), why, [cause])
 
+    def _refuse_withdrawn(self, resource: Resource) -> None:
+        definition = self.store.get(CRDS, ("", f"{resource.plural}.{resource.group}"))
+        if definition is not None and definition.object["metadata"].get("deletionTimestamp"):
+            message = "create not allowed while custom resource definition is terminating"
+            raise ApiError(
+                405, "MethodNotAllowed", message, details={"group": resource.group, "kind": resource.plural}
+            )
+
     def _create(self, resource: Resource, obj: Object, owners: Owners | None, options: Options) -> Written:
         shape = self.shape(resource)
         strategy.complete(resource, shape, self.store, obj, creating=True)
         self._validate(resource, obj)
         if resource.key == CRDS:
+            obj["metadata"]["finalizers"] = [definitions.CLEANUP, *(obj["metadata"].get("finalizers") or ())]
             obj = definitions.established(obj, strategy.now())
         if owners is None:
             owners = self._owners_after(resource, None, obj, options)
@@ -311,6 +322,10 @@ class Registry:
         config = {**config, "metadata": {**metadata, "name": name}}
         if resource.namespaced:
             config["metadata"]["namespace"] = namespace
+        if resource.key == NAMESPACES:
+            # the label every namespace has belongs to whoever applies it, else a second apply would not be a no-op
+            marks = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
+            config["metadata"]["labels"] = marks
         shape = self.shape(resource)
         if resource.custom is None:
             check_typed(shape, config, resource.kind)

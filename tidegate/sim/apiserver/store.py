@@ -22,6 +22,8 @@ Name = tuple[str, str]
 """(namespace, name); the namespace of cluster-scoped objects is empty."""
 WINDOW: Final = 4096
 """Changes a watch can be resumed over; older resource versions are expired."""
+COMPACT_AFTER: Final = 20_000
+"""Lines of the journal before it is rewritten, beyond one line per object."""
 
 
 def dump(value: Any) -> bytes:
@@ -242,6 +244,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "journal.jsonl"
         self._lines = 0
+        self._kept = 0
         self._file = None
         self._open: Callable[[], Any] = lambda: self._path.open("ab")
 
@@ -276,7 +279,7 @@ class Journal:
 
     def compact_if_worth_it(self, store: Store) -> None:
         """Rewrite the file when it holds far more history than objects."""
-        if self._lines < 20_000:
+        if self._lines < COMPACT_AFTER + 2 * self._kept:
             return
         fresh = self._path.with_suffix(".new")
         entries = sorted(store.snapshot(), key=lambda e: e[0])
@@ -287,7 +290,7 @@ class Journal:
             file.write(b"[%d]\n" % store.rv)
         fresh.replace(self._path)
         self.close()
-        self._lines = len(entries)
+        self._lines = self._kept = len(entries)
         self._file = self._open()
 
     def close(self) -> None:
