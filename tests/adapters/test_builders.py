@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker as engines
 import pytest
 import requests
 from pydantic import ValidationError
@@ -249,6 +250,18 @@ def test_a_dockerfile_becomes_an_image_in_the_registry(registry: Registry, engin
     assert config["Labels"] == {"org.opencontainers.image.title": "shop"}
     assert any("RUN echo hello" in line for line in run.lines), "the engine's words are shown"
     assert not any("Pushing" in line for line in run.lines), "progress bars are not"
+
+
+def test_an_engine_can_pull_what_was_made_without_one(registry: Registry, engine: str, source: Path) -> None:
+    image = pack(archiver(registry, env={"MODE": "demo"}), source)
+    client = engines.APIClient(base_url=engine, version="auto", timeout=20)
+    try:
+        client.pull(image.name, tag=image.digest)
+        config = client.inspect_image(str(image))["Config"]
+        assert (config["Entrypoint"], config["WorkingDir"]) == (["python", "-m", "shop.main"], "/app")
+        client.remove_image(str(image))
+    finally:
+        client.close()
 
 
 def test_a_tree_the_engine_built_is_found_by_one_request(

@@ -9,12 +9,10 @@ token server it names, never over plain HTTP to another machine, and are in no m
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,16 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import SecretStr
 
+from tidegate.adapters.images.answers import (
+    Translated,
+    bounded,
+    header_digest,
+    next_offset,
+    reason,
+    retry_after,
+    scope_of,
+    sha256,
+)
 from tidegate.adapters.images.reference import DOCKER_HUB, Reference, is_loopback
 from tidegate.errors import NotFound, OutsideError, Rejected, TidegateError, Unreachable
 
@@ -125,16 +133,16 @@ class Registry:
             response = self._call("HEAD", path, "pull", headers={"Accept": ", ".join(MANIFESTS)})
         except NotFound:
             return None
-        return _header_digest(response) or self.manifest(repository, reference).digest
+        return header_digest(response) or self.manifest(repository, reference).digest
 
     def manifest(self, repository: str, reference: str) -> Manifest:
         """A manifest, its digest computed from its bytes; `NotFound`; `Rejected` when it is another one."""
         path = f"/v2/{repository}/manifests/{reference}"
         response = self._call("GET", path, "pull", headers={"Accept": ", ".join(MANIFESTS)}, stream=True)
         with self._translated(path):
-            body = b"".join(_bounded(response, _MANIFEST_LIMIT))
-        digest = _sha256(body)
-        wanted = reference if reference.startswith("sha256:") else _header_digest(response) or digest
+            body = b"".join(bounded(response, _MANIFEST_LIMIT))
+        digest = sha256(body)
+        wanted = reference if reference.startswith("sha256:") else header_digest(response) or digest
         if wanted != digest:
             raise Rejected(
                 f"{self._about(path)}: digest is {digest}, not {wanted}; it was changed on its way"
@@ -147,11 +155,11 @@ class Registry:
         `Rejected` with both digests when they differ twice: the tag then names something that is not ours.
         """
         path = f"/v2/{repository}/manifests/{tag}"
-        wanted = _sha256(body)
+        wanted = sha256(body)
         found = ""
         for _ in range(2):
             response = self._call("PUT", path, "pull,push", headers={"Content-Type": media_type}, data=body)
-            found = _header_digest(response) or self.digest(repository, tag) or "nothing"
+            found = header_digest(response) or self.digest(repository, tag) or "nothing"
             if found == wanted:
                 return wanted
         raise Rejected(
@@ -208,7 +216,7 @@ class Registry:
             "Content-Range": f"{offset}-{offset + len(data) - 1}",
         }
         response = self._call("PATCH", location, "pull,push", headers=headers, data=data, attempts=1)
-        return self._location(response), _next_offset(response, offset + len(data))
+        return self._location(response), next_offset(response, offset + len(data))
 
     def _complete(self, location: str, digest: str, content: _Content, offset: int) -> None:
         url = f"{location}{'&' if '?' in location else '?'}digest={digest}"
@@ -224,7 +232,7 @@ class Registry:
             response = self._call("GET", location, "pull,push")
         except (NotFound, Rejected):
             return "", 0
-        return self._location(response), _next_offset(response, offset)
+        return self._location(response), next_offset(response, offset)
 
     def _location(self, response: requests.Response) -> str:
         location = response.headers.get("Location")
@@ -275,7 +283,7 @@ class Registry:
         stream: bool,
     ) -> requests.Response:
         url = urljoin(self._base, path)
-        scope = _scope(urlsplit(url).path, actions)
+        scope = scope_of(urlsplit(url).path, actions)
         ours = urlsplit(url).netloc == urlsplit(self._base).netloc
         for logged_in in (False, True):
             known = (
@@ -309,8 +317,8 @@ class Registry:
             self._session.trust_env = False  # no .netrc, no proxy nobody told us about
         return self._session
 
-    def _translated(self, url: str) -> _Translated:
-        return _Translated(self._about(url), self._timeout[1])
+    def _translated(self, url: str) -> Translated:
+        return Translated(self._about(url), self._timeout[1])
 
     def _about(self, url: str) -> str:
         return f"registry {self.host}: {urlsplit(url).path.removeprefix('/v2/')}"
@@ -341,7 +349,7 @@ class Registry:
 
     def _token(self, realm: str, service: str, scope: str) -> str:
         headers = {"Authorization": self._credentials.basic} if self._credentials else {}
-        with _Translated(f"registry {self.host}: its token server", self._timeout[1]):
+        with Translated(f"registry {self.host}: its token server", self._timeout[1]):
             response = self._http().get(
                 realm,
                 params={"service": service, "scope": scope},
@@ -360,99 +368,12 @@ class Registry:
     def _error(self, method: str, path: str, response: requests.Response) -> OutsideError:
         """What a refusing answer means."""
         status = response.status_code
-        text = f"{self._about(path)}: {method} answered {status}{_reason(response)}"
+        text = f"{self._about(path)}: {method} answered {status}{reason(response)}"
         if status == 404:
             return NotFound(text)
         if status == 429 or status >= 500:
-            return Unreachable(text, retry_after=_retry_after(response))
+            return Unreachable(text, retry_after=retry_after(response))
         if status in (401, 403):
             who = f"user '{self._credentials.username}' may not" if self._credentials else "a login is needed"
             return Rejected(f"{text}; {who}; see TIDEGATE_REGISTRY_USERNAME and TIDEGATE_REGISTRY_PASSWORD")
         return Rejected(text)
-
-
-@dataclass(slots=True)
-class _Translated:
-    """Turns what requests raises into `Unreachable`; says the kind of failure and no URL."""
-
-    about: str
-    seconds: float
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        import requests
-
-        if not isinstance(error, requests.RequestException):
-            return
-        if isinstance(error, requests.exceptions.SSLError):
-            raise Rejected(f"{self.about}: its certificate was not accepted") from error
-        if isinstance(error, requests.Timeout):
-            raise Unreachable(f"{self.about}: no answer within {self.seconds:g} s") from error
-        raise Unreachable(f"{self.about}: {_failure(error)}") from error
-
-
-def _failure(error: BaseException) -> str:
-    text = str(error)
-    known = (
-        ("Connection refused", "connection refused"),
-        ("Name or service not known", "unknown host"),
-        ("nodename nor servname", "unknown host"),
-        ("Temporary failure in name resolution", "the name could not be resolved"),
-        ("NameResolution", "the name could not be resolved"),
-        ("reset by peer", "the connection was reset"),
-    )
-    return next((said for part, said in known if part in text), "the connection was lost")
-
-
-def _scope(path: str, actions: str) -> str:
-    found = re.match(r"/v2/(.+)/(?:manifests|blobs|tags)/", path)
-    return f"repository:{found[1]}:{actions}" if found else ""
-
-
-def _sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def _header_digest(response: requests.Response) -> str:
-    digest = response.headers.get("Docker-Content-Digest", "")
-    return digest if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) else ""
-
-
-def _next_offset(response: requests.Response, otherwise: int) -> int:
-    """`Range: 0-N` means N + 1 bytes are there; `0-0` is also how an empty upload is told."""
-    found = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("Range", ""))
-    if not found:
-        return otherwise
-    return int(found[1]) + 1 if int(found[1]) else 0
-
-
-def _bounded(response: requests.Response, limit: int) -> Iterator[bytes]:
-    total = 0
-    for data in response.iter_content(65536):
-        total += len(data)
-        if total > limit:
-            raise Rejected(f"a manifest of more than {limit >> 20} MiB is none")
-        yield data
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds from `Retry-After`, which is a number or a date (RFC 9110)."""
-    value = response.headers.get("Retry-After", "")
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _reason(response: requests.Response) -> str:
-    """The registry's own words, bounded; never the request."""
-    try:
-        first = response.json()["errors"][0]
-        said = f"{first.get('code', '')} {first.get('message', '')}".strip()
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return ""
-    return f" {said[:200]}" if said else ""
