@@ -1,6 +1,7 @@
 """How to reach an API server: kubeconfig or in-cluster, by the official client's pool and tokens.
 
-Nothing else of the client is used: its models cost 4-8 times the CPU and refuse objects of newer clusters.
+Nothing else of the client is used, and for the plainest kubeconfigs not even that: its models cost 4-8 times the
+CPU and refuse objects of newer clusters.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidegate.adapters.targets.kubernetes.kubeconfig import simple
 from tidegate.errors import SpecError
 
 if TYPE_CHECKING:
@@ -33,6 +35,15 @@ def connect(kubeconfig: Path | None, context: str | None) -> Connection:
 
     Raises `SpecError` when the configuration cannot be used.
     """
+    inside = kubeconfig is None and context is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    found = None if inside else simple(kubeconfig, context, _POOL_SIZE)
+    if found is not None:
+        host, pool, token = found
+        return Connection(host, pool, lambda: {"authorization": f"Bearer {token}"} if token else {})
+    return _by_client(kubeconfig, context, inside)
+
+
+def _by_client(kubeconfig: Path | None, context: str | None, inside: bool) -> Connection:
     from kubernetes.client import ApiClient, Configuration
     from kubernetes.config import ConfigException, incluster_config, kube_config
     from yaml import YAMLError
@@ -40,7 +51,7 @@ def connect(kubeconfig: Path | None, context: str | None) -> Connection:
     configuration = Configuration(connection_pool_maxsize=_POOL_SIZE, retries=0)
     named = context or (kubeconfig and str(kubeconfig)) or "the default kubeconfig"
     try:
-        if kubeconfig is None and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if inside:
             load_pod: Any = incluster_config.load_incluster_config
             load_pod(client_configuration=configuration)
         else:
