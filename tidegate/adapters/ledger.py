@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 from tidegate.adapters.git import Mirror, Tree
 from tidegate.domain.records import Record
@@ -94,8 +93,3 @@ def _record(path: str, data: bytes) -> Record:
         raise OutsideError(
             f"ledger: {path} is not a record ({error}); restore it from the branch's history"
         ) from error
-
-
-def latest(records: Sequence[Record]) -> Record | None:
-    """The newest of records in order of time."""
-    return records[-1] if records else None

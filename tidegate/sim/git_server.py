@@ -48,6 +48,8 @@ class Request(NamedTuple):
     path: str
     status: int
     user: str
+    coding: str = ""
+    """How the request's body was packed: git sends `gzip` when it asks much."""
 
 
 class GitServer:
@@ -267,7 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def _log(self, path: str, status: int, user: str) -> None:
-        self.server.owner.requests.append(Request(self.command, path, status, user))
+        coding = self.headers.get("Content-Encoding", "")
+        self.server.owner.requests.append(Request(self.command, path, status, user, coding))
 
 
 class _Sized:

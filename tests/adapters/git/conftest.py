@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))
-
-from fault_proxy import FaultProxy
-
+from tests.adapters.servers.fault_proxy import FaultProxy
 from tidegate.adapters.git import Mirror
 from tidegate.settings import Settings
 from tidegate.sim.git_server import GitServer
@@ -30,7 +26,7 @@ _ENVIRONMENT = {
 }
 
 
-def git(*words: str, cwd: Path, stdin: bytes = b"", check: bool = True) -> str:
+def plain_git(*words: str, cwd: Path, stdin: bytes = b"", check: bool = True) -> str:
     """Plain git, as a user has it."""
     done = subprocess.run(
         ["git", *words], cwd=cwd, input=stdin, env=_ENVIRONMENT, capture_output=True, timeout=60
@@ -44,10 +40,10 @@ class Clone:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        git("clone", "--quiet", url, str(folder), cwd=folder.parent)
+        plain_git("clone", "--quiet", url, str(folder), cwd=folder.parent)
 
     def __call__(self, *words: str) -> str:
-        return git(*words, cwd=self.folder)
+        return plain_git(*words, cwd=self.folder)
 
     def write(self, files: dict[str, bytes], message: str = "change", branch: str = "main") -> str:
         """Commits the files and pushes them."""
@@ -60,6 +56,12 @@ class Clone:
         self("commit", "-q", "--allow-empty", "-m", message)
         self("push", "-q", "origin", f"HEAD:refs/heads/{branch}")
         return self("rev-parse", "HEAD")
+
+
+@pytest.fixture(name="git")
+def _git() -> Callable[..., str]:
+    """Plain git anywhere."""
+    return plain_git
 
 
 @pytest.fixture
@@ -106,6 +108,6 @@ def served(server: GitServer) -> Callable[..., str]:
     """Plain git in the served repository, the only judge of what was really pushed."""
 
     def run(*words: str, check: bool = True) -> str:
-        return git(*words, cwd=server.path("fleet"), check=check)
+        return plain_git(*words, cwd=server.path("fleet"), check=check)
 
     return run

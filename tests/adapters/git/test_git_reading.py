@@ -260,10 +260,8 @@ def test_what_cannot_be_configuration_is_refused_by_name(
     assert mirror.tree(tip, "ok") == {"ok/a": b"1"}
 
 
-def test_names_that_are_not_utf8_survive(mirror: Mirror, clone: Any, server: GitServer) -> None:
+def test_names_that_are_not_utf8_survive(mirror: Mirror, git: Callable[..., str], server: GitServer) -> None:
     stream = b"commit refs/heads/main\ncommitter a <a@b> 1 +0000\ndata 0\nM 644 inline a\xff b\ndata 2\nx\n\n"
-    from conftest import git
-
     git("fast-import", "--quiet", cwd=server.path("fleet"), stdin=stream)
     tip = mirror.fetch("main")["main"]
     (path,) = mirror.paths(tip)
@@ -323,10 +321,8 @@ def test_export_refuses_links_that_lead_out(
 
 
 def test_export_refuses_names_git_itself_would_not_check_out(
-    mirror: Mirror, server: GitServer, tmp_path: Path
+    mirror: Mirror, server: GitServer, tmp_path: Path, git: Callable[..., str]
 ) -> None:
-    from conftest import git
-
     blob = git("hash-object", "-w", "--stdin", cwd=server.path("fleet"), stdin=b"x")
     tree = b"100644 .git\0" + bytes.fromhex(blob)
     made = git(

@@ -80,10 +80,12 @@ class Store:
         return done.__class__(done.code, done.out, access.scrub(done.err, self._hidden))
 
     def _driver(self) -> Command:
-        from tidegate.adapters.git.command import Command
-
         driver: Command | None = getattr(self._local, "driver", None)
         if driver is None:
+            try:
+                from tidegate.adapters.git.command import Command
+            except ImportError as error:  # GitPython looks for git when it is imported
+                raise OutsideError("git: not installed; install git 2.31 or newer") from error
             driver = self._local.driver = Command()
             driver.update_environment(**self._environment())
         return driver
