@@ -131,7 +131,7 @@ def main() -> int:
 
         def floor() -> None:
             for query in queries:
-                window = {"query": query, "start": START + 60, "end": now, "step": 60}
+                window: dict[str, str | int] = {"query": query, "start": START + 60, "end": now, "step": 60}
                 session.get(f"{url}/api/v1/query_range", params=window, timeout=10).json()
 
         def candidate() -> None:

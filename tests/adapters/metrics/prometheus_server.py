@@ -23,6 +23,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def program(name: str) -> str:
+    """`prometheus`, or a program that lies beside it."""
+    given = os.environ.get("TIDEGATE_PROMETHEUS")
+    beside = str(Path(given).parent / name) if given else None
+    found = (given if name == "prometheus" else shutil.which(beside or name)) or shutil.which(name)
+    assert found, f"{name} is not installed; it comes with prometheus (apt install prometheus)"
+    return found
+
+
 def until(condition: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
     """Look until something is true; fail with its name."""
     deadline = time.monotonic() + seconds
@@ -48,8 +57,7 @@ class PrometheusServer:
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "prometheus.yml").write_text(self.config)
-        binary = os.environ.get("TIDEGATE_PROMETHEUS") or shutil.which("prometheus")
-        assert binary, "prometheus is not installed: apt install prometheus"
+        binary = program("prometheus")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -115,7 +123,7 @@ def write_history(folder: Path, history: History) -> None:
     body = [line for name, rows in families.items() for line in (f"# TYPE {name} unknown", *rows)]
     text.write_text("\n".join([*body, "# EOF", ""]))
     subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(folder / "data")],
+        [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(text), str(folder / "data")],
         check=True,
         capture_output=True,
         timeout=60,

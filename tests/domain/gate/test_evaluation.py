@@ -116,8 +116,35 @@ def test_an_arm_not_seen_yet_is_neither_failure_nor_pass_nor_error():
     samples = {"errors": [Sample(at(m), control=(10, 1000)) for m in range(1, 60)]}
     verdict = judged(gate(), samples, 59)
     assert verdict.outcome is Outcome.Running
-    assert "no check with events in both arms" in verdict.message
+    assert verdict.message == "errors: no events counted in the canary after 59 min"
     assert judged(gate(), samples, 60).outcome is Outcome.Inconclusive
+
+
+@pytest.mark.parametrize(
+    ("canary", "control", "words"),
+    [
+        ((1, 10), None, "no events counted in the stable pods"),
+        ((0, 0), (0, 0), "no events counted in either arm"),
+        (None, None, "no events counted in either arm"),
+    ],
+)
+def test_an_arm_without_events_is_named(canary, control, words):
+    verdict = judged(gate(), {"errors": [Sample(at(1), canary, control)]}, 1)
+    assert verdict.message == f"errors: {words} after 60 s"
+
+
+def test_an_open_check_says_why_it_cannot_see():
+    down = gaps([3], "prometheus at x: connection refused")
+    verdict = judged(gate(ERRORS, LATENCY), {"errors": [*counted(minutes=[1, 2]), *down], "latency": down}, 3)
+    assert verdict.parts[0].message.endswith("; no evidence now: prometheus at x: connection refused")
+    assert verdict.parts[1].message == (
+        "latency: no measurement yet; no evidence now: prometheus at x: connection refused"
+    )
+
+
+def test_two_checks_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two checks of one name"):
+        judged(gate(ERRORS, ERRORS), {}, 1)
 
 
 def test_without_any_sample_the_gate_runs_until_its_time_is_over():

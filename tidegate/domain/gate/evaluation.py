@@ -19,7 +19,7 @@ from tidegate.domain.gate import ratio, threshold
 from tidegate.domain.gate.evalues import Counts, FloatArray, counts
 from tidegate.domain.gate.limits import REFUTED
 from tidegate.domain.gate.sentences import seconds
-from tidegate.domain.gate.timeline import Timeline, Window, first, in_window, moment_of, too_many_gaps
+from tidegate.domain.gate.timeline import Timeline, Window, first, in_window, moment_of, too_many_gaps, unseen
 from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
 from tidegate.spec import Check, Gate, Ratio, Threshold
 
@@ -46,9 +46,11 @@ def evaluate(
     `dispersion` is φ per ratio check where a history measured it; without it φ is assumed and the verdict
     says so. `queries` are only recorded. Failed: a critical check failed. Successful: all critical checks
     passed and their newest sample is evidence. Else the worst of Error, Inconclusive, Running. A gate
-    without a critical check treats all as critical. `ValueError` for samples of no check and for two
-    samples of one moment.
+    without a critical check treats all as critical. `ValueError` for samples of no check, two
+    samples of one moment and two checks of one name.
     """
+    if len({check.name for check in gate.checks}) < len(gate.checks):
+        raise ValueError("two checks of one name")
     if unknown := set(samples) - {check.name for check in gate.checks}:
         raise ValueError(f"samples of no check: {', '.join(sorted(unknown))}")
     window = Window(
@@ -175,7 +177,6 @@ def _ratio_timeline(
     broken = [fault or gaps for fault, gaps in zip(faults, too_many_gaps(samples), strict=True)]
     origin = "given" if given is not None else f"assumed: no history, τ = {phi_of.ASSUMED_TAU:g}"
     parameters = {**blank.parameters, "alpha": alpha, "dispersion": origin}
-    note = "" if given is not None else ", φ assumed"
 
     def at_sample(index: int | None, outcome: Outcome) -> Verdict:
         start = replace(blank, outcome=outcome, parameters={**parameters, "at": moment_of(samples, index)})
@@ -185,8 +186,14 @@ def _ratio_timeline(
         found = ratio.described(start, check, data, run, index, outcome, after=after, alpha=alpha)
         if outcome is Outcome.Error:
             return replace(found, message=f"{check.name}: {broken[index]}")
-        waiting = _waiting(found, outcome, window)
-        return replace(found, message=f"{found.message}{note if found.ratio is not None else ''}{waiting}")
+        if found.ratio is None:
+            found = replace(
+                found, message=f"{check.name}: {_silent_arms(samples[: index + 1])} after {after}"
+            )
+        elif given is None:
+            found = replace(found, message=f"{found.message}, φ assumed")
+        said = _waiting(found, outcome, window) + unseen(samples[index], outcome)
+        return replace(found, message=f"{found.message}{said}")
 
     return Timeline(
         check=check,
@@ -211,6 +218,17 @@ def _impossible(canary: tuple[float, float] | None, control: tuple[float, float]
         if arm is not None and (reason := ratio.impossible(arm)):
             return f"{name}: {reason}"
     return None
+
+
+def _silent_arms(samples: Sequence[Sample]) -> str:
+    """Which arm has had no events so far: the usual sign of a selector that matches nothing."""
+    seen = [s for s in samples if s.gap is None]
+    canary = any(s.canary and s.canary[1] > 0 for s in seen)
+    control = any(s.control and s.control[1] > 0 for s in seen)
+    if canary and control:
+        return "no check with events in both arms"
+    missing = "the stable pods" if canary else "the canary" if control else "either arm"
+    return f"no events counted in {missing}"
 
 
 def _waiting(found: Verdict, outcome: Outcome, window: Window) -> str:

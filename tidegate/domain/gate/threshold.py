@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tidegate.domain.gate.sentences import seconds
-from tidegate.domain.gate.timeline import Timeline, Window, first, moment_of, too_many_gaps
+from tidegate.domain.gate.timeline import Timeline, Window, first, moment_of, too_many_gaps, unseen
 from tidegate.domain.gate.verdict import Outcome, Sample, Verdict
 from tidegate.spec import Threshold
 
@@ -58,6 +58,7 @@ def timeline(check: Threshold, samples: tuple[Sample, ...], window: Window, blan
         after = seconds(samples[seen - 1].at - window.started) if seen else "no time"
         said = broken[seen - 1] if seen and outcome is Outcome.Error else None
         text = said or _finding(check, [v for v in values[:seen] if v is not None], after, outcome, window)
+        text += unseen(samples[seen - 1], outcome) if seen else ""
         parameters = {**blank.parameters, "at": moment_of(samples, index)}
         message = f"{check.name}: {text}"
         return replace(blank, outcome=outcome, message=message, samples=samples, parameters=parameters)

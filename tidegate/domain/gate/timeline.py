@@ -108,6 +108,13 @@ def moment_of(samples: Sequence[Sample], index: int | None) -> float | None:
     return None if index is None else samples[index].at
 
 
+def unseen(newest: Sample, outcome: Outcome) -> str:
+    """Why nothing can be seen at the moment, for a check that is still open."""
+    if newest.gap is None or outcome not in (Outcome.Running, Outcome.Inconclusive):
+        return ""
+    return f"; no evidence now: {newest.gap}"
+
+
 def too_many_gaps(samples: Sequence[Sample]) -> list[str | None]:
     """At each sample that ends a run of `GAPS_IN_A_ROW` or more gaps: the sentence that says so."""
     found: list[str | None] = []
