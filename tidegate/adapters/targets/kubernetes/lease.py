@@ -40,6 +40,7 @@ class KubernetesLease:
         self._clock, self._now = clock, now
         self._lock = threading.RLock()
         self._held: Manifest | None = None
+        self._why = "it was never acquired"
         self._renewed_at = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
         self._stop = threading.Event()
@@ -65,7 +66,7 @@ class KubernetesLease:
         """Renew when a third of the time to live is gone. Raises `Conflict` once it is lost."""
         with self._lock:
             if self._held is None:
-                raise self._lost("it is not held")
+                raise self._lost(self._why)
             age = self._clock() - self._renewed_at
             if age > self._seconds / 3:
                 self._renew(must=age > self._seconds * 2 / 3)
@@ -78,6 +79,7 @@ class KubernetesLease:
             renewer.join(timeout=1.0)
         with self._lock:
             held, self._held = self._held, None
+            self._why = "it was given back"
             if held is None:
                 return
             spec = {
@@ -176,9 +178,9 @@ class KubernetesLease:
             return
         live = self._read()
         if live is None or _spec(live).get("holderIdentity") != self._holder:
-            self._held = None
+            self._held, self._why = None, f"{_spec(live).get('holderIdentity') or 'nobody'} has it now"
             self._stop.set()
-            raise self._lost(f"{_spec(live).get('holderIdentity') or 'nobody'} has it now")
+            raise self._lost(self._why)
         self._held = live  # somebody touched it without taking it: the next check renews
         if not self._write(live, spec):
             raise Conflict(f"{self._ref}: changes faster than it can be renewed; look again")
