@@ -246,3 +246,36 @@ def test_values_of_secrets_are_cut_out_of_every_answer() -> None:
 def test_a_conflict_about_fields_of_a_secret_shows_no_value() -> None:
     body = CONFLICT.replace(b'conflict with \\"helm\\"', b'conflict with \\"helm\\" hunter2')
     assert "helm" in str(failure("Secret shop/s", 409, {}, body, secret=True))
+
+
+def test_somebody_who_edits_during_every_sync_never_makes_us_flap(world: Any) -> None:
+    world.deploy(A)
+    stop = threading.Event()
+
+    def editing() -> None:
+        for value in range(100):
+            if stop.is_set():
+                return
+            edited = A.replace('"name": "a"', '"name": "a", "namespace": "shop"').replace('"1"', f'"{value}"')
+            world.put(edited, manager="human")
+
+    human = threading.Thread(target=editing)
+    human.start()
+    for _ in range(10):
+        plan, done = world.deploy(A)
+        assert done.problems == ()
+        assert len(plan.writes) <= 1
+    stop.set()
+    human.join()
+    world.deploy(A)
+    assert world.get("ConfigMap", "a")["data"] == {"x": "1"}
+    assert world.look(A).writes == ()
+
+
+def test_a_namespace_on_its_way_out_is_worth_another_try_later(world: Any) -> None:
+    held = A.replace('"name": "a"', '"name": "held", "finalizers": ["x.io/hold"]')
+    world.deploy(held)
+    live = world.get("Namespace", "shop", namespace="")
+    world.cluster._objects.delete(Ref("", "Namespace", "", "shop"), uid=live["metadata"]["uid"])
+    with pytest.raises(Unreachable, match="ConfigMap shop/a: its namespace is being deleted; try again"):
+        world.look(held + "\n---\n" + A)
