@@ -97,7 +97,7 @@ class Api:
 
     def watch(self, short: str) -> list[dict[str, Any]]:
         """Every event until the server ends the stream; say timeoutSeconds."""
-        answer = self.pool.request("GET", self.url + self.path(short))
+        answer = self.pool.request("GET", self.url + self.path(short), retries=False)
         return [json.loads(line) for line in answer.data.splitlines()]
 
     def until(self, holds: Callable[[], Any], seconds: float = 10.0) -> Any:

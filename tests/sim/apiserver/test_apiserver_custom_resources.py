@@ -166,3 +166,12 @@ def test_a_definition_waits_for_its_objects_finalizers(defined):
     assert defined.post(PATH, widget("new")).status == 405
     defined.patch(f"{PATH}/w", {"metadata": {"finalizers": None}})
     defined.until(lambda: defined.get(f"{CRDS}/widgets.example.com").status == 404)
+
+
+def test_apply_refuses_fields_the_definition_does_not_declare(defined):
+    answer = defined.apply(f"{PATH}/w", widget(other=1))
+    assert answer.status == 500
+    assert answer.message == (
+        "failed to create typed patch object (shop/w; example.com/v1, Kind=Widget): "
+        ".spec.other: field not declared in schema"
+    )

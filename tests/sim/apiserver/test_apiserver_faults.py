@@ -83,3 +83,9 @@ def test_a_hook_sees_every_request(server, api):
     server.on_request = lambda *request: seen.append(request)
     api.get("configmaps")
     assert seen == [("GET", "/api/v1/namespaces/shop/configmaps", 200, "tests/1.0")]
+
+
+def test_a_watch_can_break_off(server, api):
+    server.faults.add(Fault(path="watch=1", drop="stream", delay=0.2))
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        api.watch("configmaps?watch=1&timeoutSeconds=30")

@@ -31,7 +31,8 @@ class Fault:
     delay: float = 0.0
     """Seconds to wait before anything else."""
     drop: str = ""
-    """`before`: close the connection, nothing is done. `after`: do it, then close without an answer."""
+    """`before`: close the connection, nothing is done. `after`: do it, then close without an answer.
+    `stream`: begin to answer, break off after `delay` seconds (for watches and logs)."""
     count: int | None = 1
     """How often; None: always."""
     user_agent: str = ".*"

@@ -230,6 +230,9 @@ def _without_finalizers(obj: Object) -> None:
     obj["spec"].pop("finalizers", None)
 
 
+_REMAINING: Final = "NamespaceContentRemaining"
+
+
 def _remaining(obj: Object, left: list[tuple[Key, Name]]) -> None:
     """The condition by which users see why a namespace does not go."""
     kinds: dict[str, int] = {}
@@ -237,16 +240,13 @@ def _remaining(obj: Object, left: list[tuple[Key, Name]]) -> None:
         label = f"{plural}.{group}".rstrip(".")
         kinds[label] = kinds.get(label, 0) + 1
     listed = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
-    conditions = [
-        c for c in obj["status"].get("conditions") or () if c["type"] != "NamespaceContentRemaining"
-    ]
-    conditions.append(
-        {
-            "type": "NamespaceContentRemaining",
-            "status": "True",
-            "lastTransitionTime": strategy.now(),
-            "reason": "SomeResourcesRemain",
-            "message": f"Some resources are remaining: {listed}",
-        }
-    )
-    obj["status"]["conditions"] = conditions
+    before = obj["status"].get("conditions") or []
+    since = next((c["lastTransitionTime"] for c in before if c["type"] == _REMAINING), strategy.now())
+    condition = {
+        "type": _REMAINING,
+        "status": "True",
+        "lastTransitionTime": since,
+        "reason": "SomeResourcesRemain",
+        "message": f"Some resources are remaining: {listed}",
+    }
+    obj["status"]["conditions"] = [*(c for c in before if c["type"] != _REMAINING), condition]

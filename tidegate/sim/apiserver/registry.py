@@ -12,10 +12,11 @@ from tidegate.sim.apiserver import patch as patching
 from tidegate.sim.apiserver.apply import Apply, apply, check_typed
 from tidegate.sim.apiserver.decoding import Warnings
 from tidegate.sim.apiserver.failures import ApiError, Cause
-from tidegate.sim.apiserver.ownership import UPDATE, Owner, Owners, after_update, read, write
+from tidegate.sim.apiserver.ownership import UPDATE, Owner, Owners, after_update, write
 from tidegate.sim.apiserver.resources import CRDS, NAMESPACES, Catalog, Resource
 from tidegate.sim.apiserver.schema import Shape, custom, named
 from tidegate.sim.apiserver.store import Name, Store, Stored, clone
+from tidegate.sim.apiserver.trees import body_of, namespace_is_busy, ordered, same
 
 Object = dict[str, Any]
 
@@ -327,13 +328,7 @@ class Registry:
             marks = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
             config["metadata"]["labels"] = marks
         shape = self.shape(resource)
-        if resource.custom is None:
-            check_typed(shape, config, resource.kind)
-        else:
-            config = clone(config)
-            unknown = decoding.drop_unknown(shape, config)
-            decoding.settle_unknown(unknown, options.validation, options.warnings)
-            check_typed(shape, config, resource.kind)
+        check_typed(shape, config, resource.kind)
         with self.store.lock:
             return self._apply(resource, shape, namespace, name, config, options)
 
@@ -392,39 +387,3 @@ class Registry:
 def _bad_options(kind: str, name: str, text: str, *, required: bool = False) -> ApiError:
     cause = failures.field_required(name, text) if required else failures.field_forbidden(name, text)
     return failures.invalid("meta.k8s.io", kind, "", [cause])
-
-
-def namespace_is_busy(resource: Resource, obj: Object) -> bool:
-    """A namespace also waits for `spec.finalizers`."""
-    return resource.key == NAMESPACES and bool((obj.get("spec") or {}).get("finalizers"))
-
-
-def body_of(obj: Object) -> Object:
-    return {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata")}
-
-
-_FIRST = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp")
-
-
-def ordered(obj: Object) -> Object:
-    """Keys in the order the real server writes them: identity first, then spec, status last."""
-    metadata = obj["metadata"]
-    first = {k: metadata[k] for k in _FIRST if k in metadata}
-    meta = {**first, **{k: v for k, v in metadata.items() if k not in first}}
-    rest = {k: v for k, v in body_of(obj).items() if k != "status"}
-    status = {"status": obj["status"]} if "status" in obj else {}
-    return {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": meta, **rest, **status}
-
-
-def same(old: Object, new: Object, owners: Owners) -> bool:
-    """True when a write would change nothing but timestamps in managedFields."""
-    if body_of(old) != body_of(new):
-        return False
-    apart = ("managedFields", "resourceVersion")
-    before = {k: v for k, v in old["metadata"].items() if k not in apart}
-    if before != {k: v for k, v in new["metadata"].items() if k not in apart}:
-        return False
-    mine = read(old["metadata"])
-    return {o: (c.fields, c.api_version) for o, c in mine.items()} == {
-        o: (c.fields, c.api_version) for o, c in owners.items()
-    }

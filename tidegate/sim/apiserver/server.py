@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -110,7 +110,7 @@ class ApiServer:
     def _respond(self, request: Request) -> Response:
         fault = self.faults.take(request.method, request.target, request.user_agent)
         if fault is not None:
-            time.sleep(fault.delay)
+            time.sleep(fault.delay if fault.drop != "stream" else 0)
             if fault.drop == "before":
                 return Response(drop=True)
             if fault.status:
@@ -121,4 +121,15 @@ class ApiServer:
             response = of_error(error)
         if fault is not None and fault.drop == "after":
             response.drop = True
+        if fault is not None and fault.drop == "stream" and response.chunks is not None:
+            response.chunks = broken_off(response.chunks, fault.delay)
         return response
+
+
+def broken_off(chunks: Iterator[bytes], seconds: float) -> Iterator[bytes]:
+    """The stream until its time has come, then a connection that just ends."""
+    end = time.monotonic() + seconds
+    for chunk in chunks:
+        if time.monotonic() >= end:
+            raise ConnectionAbortedError("injected fault: the stream breaks off")
+        yield chunk

@@ -6,15 +6,16 @@ With a folder, every write is also appended to a journal, and a server that was 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from tidegate.sim.apiserver.resources import Key
 
@@ -103,7 +104,7 @@ class Store:
             if name is None:
                 self.rv = self.oldest = rv
                 continue
-            self._put(rv, key, name, obj)
+            self._put(rv, key, name, Stored(obj, rv) if obj is not None else None)
         if self.rv == 0:
             # numbers start away from zero, as with etcd: "0" has a meaning of its own
             self.rv = self.oldest = 1
@@ -146,28 +147,29 @@ class Store:
         with self.lock:
             rv = self.rv + 1
             obj["metadata"]["resourceVersion"] = str(rv)
-            stored = self._put(rv, key, name, obj)
-            if self._journal is not None:
-                self._journal.append(rv, key, name, stored)
-                self._journal.compact_if_worth_it(self)
-            assert stored is not None
+            stored = Stored(obj, rv)
+            self._write(rv, key, name, stored)
             return stored
 
     def delete(self, key: Key, name: Name) -> Stored:
         """Take the object away; answers its last state with the deletion's resource version."""
         with self.lock:
-            rv = self.rv + 1
-            self._put(rv, key, name, None)
-            if self._journal is not None:
-                self._journal.append(rv, key, name, None)
+            self._write(self.rv + 1, key, name, None)
             gone = self._window[-1].gone
             assert gone is not None
             return gone
 
-    def _put(self, rv: int, key: Key, name: Name, obj: dict[str, Any] | None) -> Stored | None:
+    def _write(self, rv: int, key: Key, name: Name, after: Stored | None) -> None:
+        """Journal first: when the disk is full, nothing has happened."""
+        if self._journal is not None:
+            self._journal.append(rv, key, name, after)
+        self._put(rv, key, name, after)
+        if self._journal is not None:
+            self._journal.compact_if_worth_it(self)
+
+    def _put(self, rv: int, key: Key, name: Name, after: Stored | None) -> None:
         objects = self._objects.setdefault(key, {})
         before = objects.get(name)
-        after = Stored(obj, rv) if obj is not None else None
         gone = None
         if after is not None:
             objects[name] = after
@@ -184,7 +186,6 @@ class Store:
         for subscription in self._subscriptions:
             if subscription.key is None or subscription.key == key:
                 subscription.queue.put(change)
-        return after
 
     def _index(self, key: Key, name: Name, before: Stored | None, after: Stored | None) -> None:
         for stored, add in ((before, False), (after, True)):
@@ -245,8 +246,7 @@ class Journal:
         self._path = folder / "journal.jsonl"
         self._lines = 0
         self._kept = 0
-        self._file = None
-        self._open: Callable[[], Any] = lambda: self._path.open("ab")
+        self._file: IO[bytes] | None = None
 
     def read(self) -> Iterator[tuple[int, Key, Name | None, dict[str, Any] | None]]:
         whole = 0
@@ -259,7 +259,7 @@ class Journal:
                     self._lines += 1
                     yield self._parse(line)
             os.truncate(self._path, whole)
-        self._file = self._open()
+        self._file = self._path.open("ab")
 
     @staticmethod
     def _parse(line: bytes) -> tuple[int, Key, Name | None, dict[str, Any] | None]:
@@ -273,9 +273,21 @@ class Journal:
         if self._file is None:
             return
         head = json.dumps([rv, *key, *name], ensure_ascii=False)[:-1].encode()
-        self._file.write(head + b"," + (stored.body if stored is not None else b"null") + b"]\n")
-        self._file.flush()
+        whole = self._file.tell()
+        try:
+            self._file.write(head + b"," + (stored.body if stored is not None else b"null") + b"]\n")
+            self._file.flush()
+        except OSError:
+            # a torn line in the middle would hide every later one
+            self._reopen(whole)
+            raise
         self._lines += 1
+
+    def _reopen(self, length: int) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
+        os.truncate(self._path, length)
+        self._file = self._path.open("ab")
 
     def compact_if_worth_it(self, store: Store) -> None:
         """Rewrite the file when it holds far more history than objects."""
@@ -291,7 +303,7 @@ class Journal:
         fresh.replace(self._path)
         self.close()
         self._lines = self._kept = len(entries)
-        self._file = self._open()
+        self._file = self._path.open("ab")
 
     def close(self) -> None:
         if self._file is not None:

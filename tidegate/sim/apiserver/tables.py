@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from tidegate.sim.apiserver import cells
+from tidegate.sim.apiserver import cells, cells_other
 from tidegate.sim.apiserver.cells import Object, age
 from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.store import dump
@@ -35,42 +35,45 @@ _COLUMNS: Final[dict[str, tuple[str, Cells]]] = {
         "Name,Status,Roles,Age,Version,*Internal-IP,*External-IP,*OS-Image,*Kernel-Version,*Container-Runtime",
         cells.node,
     ),
-    "Namespace": ("Name,Status,Age", cells.namespace),
-    "ConfigMap": ("Name,Data,Age", cells.config_map),
-    "Secret": ("Name,Type,Data,Age", cells.secret),
-    "ServiceAccount": ("Name,Secrets,Age", cells.service_account),
+    "Namespace": ("Name,Status,Age", cells_other.namespace),
+    "ConfigMap": ("Name,Data,Age", cells_other.config_map),
+    "Secret": ("Name,Type,Data,Age", cells_other.secret),
+    "ServiceAccount": ("Name,Secrets,Age", cells_other.service_account),
     "Event": (
         "Last Seen,Type,Reason,Object,*Subobject,*Source,Message,*First Seen,*Count,*Name",
-        cells.event,
+        cells_other.event,
     ),
     "CustomResourceDefinition": ("Name,Created At", cells.created),
     "Role": ("Name,Created At", cells.created),
     "ClusterRole": ("Name,Created At", cells.created),
-    "RoleBinding": ("Name,Role,Age,*Users,*Groups,*ServiceAccounts", cells.binding),
-    "ClusterRoleBinding": ("Name,Role,Age,*Users,*Groups,*ServiceAccounts", cells.binding),
+    "RoleBinding": ("Name,Role,Age,*Users,*Groups,*ServiceAccounts", cells_other.binding),
+    "ClusterRoleBinding": ("Name,Role,Age,*Users,*Groups,*ServiceAccounts", cells_other.binding),
     "PersistentVolumeClaim": (
         "Name,Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age,*VolumeMode",
-        cells.claim,
+        cells_other.claim,
     ),
-    "Ingress": ("Name,Class,Hosts,Address,Ports,Age", cells.ingress),
-    "HorizontalPodAutoscaler": ("Name,Reference,Targets,MinPods,MaxPods,Replicas,Age", cells.autoscaler),
+    "Ingress": ("Name,Class,Hosts,Address,Ports,Age", cells_other.ingress),
+    "HorizontalPodAutoscaler": (
+        "Name,Reference,Targets,MinPods,MaxPods,Replicas,Age",
+        cells_other.autoscaler,
+    ),
     "PodDisruptionBudget": (
         "Name,Min Available,Max Unavailable,Allowed Disruptions,Age",
-        cells.disruption_budget,
+        cells_other.disruption_budget,
     ),
-    "Endpoints": ("Name,Endpoints,Age", cells.endpoints),
-    "EndpointSlice": ("Name,AddressType,Ports,Endpoints,Age", cells.endpoint_slice),
-    "Lease": ("Name,Holder,Age", cells.lease),
-    "NetworkPolicy": ("Name,Pod-Selector,Age", cells.network_policy),
+    "Endpoints": ("Name,Endpoints,Age", cells_other.endpoints),
+    "EndpointSlice": ("Name,AddressType,Ports,Endpoints,Age", cells_other.endpoint_slice),
+    "Lease": ("Name,Holder,Age", cells_other.lease),
+    "NetworkPolicy": ("Name,Pod-Selector,Age", cells_other.network_policy),
     "StorageClass": (
         "Name,Provisioner,ReclaimPolicy,VolumeBindingMode,AllowVolumeExpansion,Age",
-        cells.storage_class,
+        cells_other.storage_class,
     ),
-    "PriorityClass": ("Name,Value,Global-Default,Age,PreemptionPolicy", cells.priority_class),
-    "IngressClass": ("Name,Controller,Parameters,Age", cells.ingress_class),
-    "ControllerRevision": ("Name,Controller,Revision,Age", cells.controller_revision),
-    "MutatingWebhookConfiguration": ("Name,Webhooks,Age", cells.webhooks),
-    "ValidatingWebhookConfiguration": ("Name,Webhooks,Age", cells.webhooks),
+    "PriorityClass": ("Name,Value,Global-Default,Age,PreemptionPolicy", cells_other.priority_class),
+    "IngressClass": ("Name,Controller,Parameters,Age", cells_other.ingress_class),
+    "ControllerRevision": ("Name,Controller,Revision,Age", cells_other.controller_revision),
+    "MutatingWebhookConfiguration": ("Name,Webhooks,Age", cells_other.webhooks),
+    "ValidatingWebhookConfiguration": ("Name,Webhooks,Age", cells_other.webhooks),
 }
 _NUMBERS: Final = frozenset(
     (
