@@ -172,6 +172,7 @@ class ServiceProxies:
         self._state = home / "services.json"
         self._ports: dict[str, int] = self._load()
         self._dirty: set[Key] = set()
+        self._announcing: dict[Key, asyncio.Task[None]] = {}
         self._work: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._loop = LoopThread("service-proxies")
@@ -243,6 +244,9 @@ class ServiceProxies:
                     await self._refresh(key)
                 except Exception:
                     log.exception("service %s/%s: proxy not updated", *key)
+            # Where to send comes first; telling the API server may take its time.
+            for key in keys - self._announcing.keys():
+                self._announcing[key] = asyncio.ensure_future(self._announce(key))
 
     async def _refresh(self, key: Key) -> None:
         service = self._services.get(*key)
@@ -251,8 +255,6 @@ class ServiceProxies:
             self._listeners.pop(known).close()
         for name, port in wanted.items():
             await self._listen((*key, name), self._backends(key, port))
-        if service is not None and wanted:
-            await self._announce(service, list(wanted))
 
     async def _listen(self, key: PortKey, backends: Sequence[Backend]) -> None:
         listener = self._listeners.get(key)
@@ -288,23 +290,34 @@ class ServiceProxies:
 
     # -- telling -------------------------------------------------------------------------------------------
 
-    async def _announce(self, service: Object, names: Sequence[str]) -> None:
-        meta = service["metadata"]
-        local = {n: f"{HOST}:{self._listeners[(meta['namespace'], meta['name'], n)].port}" for n in names}
+    async def _announce(self, key: Key) -> None:
+        service = self._services.get(*key)
+        try:
+            if service is not None and not is_deleting(service):
+                await self._publish(
+                    service, [n for n in _proxied_ports(service) if (*key, n) in self._listeners]
+                )
+        except OutsideError as error:
+            log.debug("service %s/%s: address not published yet: %s", *key, error)
+            asyncio.get_running_loop().call_later(1.0, self._mark, key)
+        finally:
+            del self._announcing[key]
+
+    async def _publish(self, service: Object, names: Sequence[str]) -> None:
+        if not names:
+            return
+        key = key_of(service)
+        local = {n: f"{HOST}:{self._listeners[(*key, n)].port}" for n in names}
         wanted = {f"{ADDRESS}-{n}": address for n, address in local.items()} | {ADDRESS: local[names[0]]}
-        have = meta.get("annotations") or {}
+        have = service["metadata"].get("annotations") or {}
         missing = {k: v for k, v in wanted.items() if have.get(k) != v}
         loop = asyncio.get_running_loop()
-        try:
-            if missing:
-                body: Object = {"metadata": {"annotations": missing}}
-                await loop.run_in_executor(self._executor, self._patch, service, body, "")
-            if service["spec"].get("type") == "LoadBalancer" and not _ingress(service):
-                body = {"status": {"loadBalancer": {"ingress": [{"ip": HOST}]}}}
-                await loop.run_in_executor(self._executor, self._patch, service, body, "status")
-        except OutsideError as error:
-            log.debug("service %s: address not published yet: %s", meta["name"], error)
-            loop.call_later(1.0, self._mark, key_of(service))
+        if missing:
+            body: Object = {"metadata": {"annotations": missing}}
+            await loop.run_in_executor(self._executor, self._patch, service, body, "")
+        if service["spec"].get("type") == "LoadBalancer" and not _ingress(service):
+            body = {"status": {"loadBalancer": {"ingress": [{"ip": HOST}]}}}
+            await loop.run_in_executor(self._executor, self._patch, service, body, "status")
 
     def _patch(self, service: Object, body: Object, subresource: str) -> None:
         meta = service["metadata"]

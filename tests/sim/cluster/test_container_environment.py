@@ -148,3 +148,18 @@ def test_volumes_become_files_at_their_mount_path(tmp_path: Path) -> None:
     assert (tmp_path / "claims/data/kept").exists()
     with pytest.raises(ConfigError, match="leads out"):
         mount({"volumeMounts": [{"name": "e", "mountPath": "/../../x"}]}, folders, rootfs)
+
+
+def test_a_changed_config_map_reaches_the_mounted_folder_and_an_unchanged_one_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    changing = {**OBJECTS[("ConfigMap", "settings")], "data": {"a": "1"}}
+    pod = {**POD, "spec": {"volumes": [{"name": "c", "configMap": {"name": "settings"}}]}}
+
+    def fill() -> Path:
+        return prepare(pod, tmp_path, HERE, lambda *_: changing, lambda _: tmp_path)["c"]
+
+    first = fill().stat().st_ino
+    assert fill().stat().st_ino == first
+    changing["data"] = {"b": "2"}
+    assert [p.name for p in fill().iterdir()] == ["b"]

@@ -14,10 +14,10 @@ from tidegate.sim.node import process
 from tidegate.sim.node.process import Process
 
 
-def begin(folder: Path, code: str, identity: str = "one") -> Process:
+def begin(folder: Path, code: str) -> Process:
     argv = [sys.executable, "-c", code]
     env = {"PATH": os.environ["PATH"]}
-    return process.start(folder / "run", identity, argv, cwd=folder, env=env, log=folder / "0.log")
+    return process.start(folder / "run", argv, cwd=folder, env=env, log=folder / "0.log")
 
 
 async def said(folder: Path, words: str) -> None:
@@ -64,20 +64,23 @@ async def test_who_ignores_sigterm_is_killed_with_all_children(tmp_path: Path) -
 async def test_an_adopted_container_still_tells_how_it_ended(tmp_path: Path) -> None:
     first = begin(tmp_path, POLITE)
     await said(tmp_path, "up")
-    adopted = process.adopt(tmp_path / "run", "one")
+    adopted = process.adopt(tmp_path / "run")
     assert adopted is not None and adopted.pid == first.pid
     waiting = asyncio.ensure_future(adopted.wait())
     adopted.signal(signal.SIGTERM)
     assert await asyncio.wait_for(waiting, 30) == 7
     assert await first.wait() == 7
-    assert process.adopt(tmp_path / "run", "one") is None
+    assert process.adopt(tmp_path / "run") is None
 
 
 async def test_a_reused_pid_is_not_taken_for_ours(tmp_path: Path) -> None:
     running = begin(tmp_path, SLEEPER)
     await said(tmp_path, "up")
-    assert process.adopt(tmp_path / "run", "another") is None
-    process.kill_leftover(tmp_path / "run", "another")
+    other = tmp_path / "earlier"
+    other.mkdir()
+    (other / "pid").write_text(str(running.pid))
+    assert process.adopt(other) is None
+    process.kill_leftover(other)
     assert running.running
-    process.kill_leftover(tmp_path / "run", "one")
+    process.kill_leftover(tmp_path / "run")
     assert await running.wait() == process.KILLED

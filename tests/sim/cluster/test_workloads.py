@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 import uuid
@@ -243,3 +244,39 @@ def versions(client: Client, name: str) -> set[tuple[str, str]]:
     ]
     meta = [o["metadata"] for o in everything]
     return {(m["name"], m["resourceVersion"]) for m in meta if m["name"].startswith(name)}
+
+
+def test_deleting_a_namespace_ends_everything_in_it(
+    kubectl: Shell, cluster: Cluster, image: str, name: str
+) -> None:
+    kubectl("create", "namespace", name)
+    made = deployment("web", image, 2, namespace=name)
+    kubectl.apply(made)
+    kubectl("rollout", "status", "deployment/web", "-n", name, "--timeout=60s")
+    addresses = [p["status"]["podIP"] for p in kubectl.get("pods", "-n", name)["items"]]
+    kubectl("delete", "namespace", name, "--timeout=90s")
+    assert not kubectl("get", "namespace", name, "--ignore-not-found").strip()
+    for address in addresses:
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((address, 8080), timeout=5).close()
+
+
+def test_a_bare_pod_runs_and_a_forced_deletion_ends_its_process_too(
+    kubectl: Shell, image: str, name: str
+) -> None:
+    spec = deployment(name, image)["spec"]["template"]["spec"]
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+    )
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    address = kubectl.get("pod", name)["status"]["podIP"]
+    kubectl("delete", "pod", name, "--force", "--grace-period=0")
+
+    def refused() -> bool:
+        try:
+            socket.create_connection((address, 8080), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    until(refused, "nobody listens there any more")

@@ -19,7 +19,7 @@ from tidegate.sim.controllers.pods import is_deleting, phase
 from tidegate.sim.events import Recorder
 from tidegate.sim.informer import Informer
 from tidegate.sim.loop import LoopThread
-from tidegate.sim.node.container import Container, Machine, Timing
+from tidegate.sim.node.container import Container, Machine, Timing, run_folder
 from tidegate.sim.node.images import ImageStore
 from tidegate.sim.node.network import PodNetwork
 from tidegate.sim.node.pod import Node, PodWorker, address_of, load
@@ -179,7 +179,7 @@ def remove_leftover(folder: Path) -> None:
     """Kills the processes of a pod folder and deletes it. Blocking."""
     for name, state in (load(folder).get("containers") or {}).items():
         if state.get("identity"):
-            kill_leftover(folder / "containers" / name / "run", state["identity"])
+            kill_leftover(run_folder(folder / "containers" / name, state["identity"]))
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -48,7 +48,7 @@ class Timing:
 
     backoff: float = 10.0
     longest_backoff: float = 300.0
-    settle: float = 0.1
+    settle: float = 0.2
     """Between leaving the endpoints and SIGTERM, so that proxies have heard of it."""
 
 
@@ -87,6 +87,11 @@ class _Program:
     rootfs: Path
 
 
+def run_folder(container: Path, identity: str) -> Path:
+    """Where one run of a container keeps its pid and exit code."""
+    return container / "runs" / identity
+
+
 class Container:
     """Runs one container of a pod on the agent's loop."""
 
@@ -117,6 +122,10 @@ class Container:
         return logs.log_path(self._folder, self.state.restarts)
 
     @property
+    def _run_folder(self) -> Path:
+        return run_folder(self._folder, self.state.identity)
+
+    @property
     def previous_log(self) -> Path:
         return logs.log_path(self._folder, self.state.restarts - 1)
 
@@ -135,7 +144,7 @@ class Container:
         """Goes on from what an earlier agent left: an adopted process, or the way it ended."""
         if not self.state.identity:
             return None
-        self._process = process.adopt(self._folder / "run", self.state.identity)
+        self._process = process.adopt(self._run_folder)
         if self._process is not None:
             self._program = await self._machine.blocking(self._adopted_program)
             if not self.state.running:  # the earlier agent died between starting it and writing that down
@@ -145,7 +154,7 @@ class Container:
             if self.state.interrupted:
                 self.state.interrupted = False
                 return None
-            code = process.exit_code(self._folder / "run")
+            code = process.exit_code(self._run_folder)
             self._end(process.KILLED if code is None else code)
         return self.state.exit_code
 
@@ -267,12 +276,10 @@ class Container:
         self.state.image_id = f"{self.spec['image'].partition('@')[0]}@{image.digest}"
         logs.drop_old(self._folder, self.state.restarts)
         self._event(NORMAL, "Created", f"Created container: {self.name}")
-        run = self._folder / "run"
+        run = self._run_folder
 
         def begin() -> Process:
-            return process.start(
-                run, self.state.identity, program.argv, cwd=program.cwd, env=program.env, log=self.log
-            )
+            return process.start(run, program.argv, cwd=program.cwd, env=program.env, log=self.log)
 
         self._context.changed()  # the identity must be on disk before the process is
         starting = asyncio.ensure_future(self._machine.blocking(begin))
@@ -289,6 +296,7 @@ class Container:
 
     def _renew(self, again: bool) -> None:
         """A new run of the container: a new id, and what it was becomes lastState."""
+        shutil.rmtree(self._folder / "runs", ignore_errors=True)
         if "terminated" in self.state.state:
             self.state.last = self.state.state
         self.state.restarts += 1 if again else 0
@@ -429,7 +437,7 @@ class Container:
         child = await asyncio.create_subprocess_exec(
             *argv,
             cwd=program.cwd,
-            env={**program.env, process.MARK: self.state.identity},
+            env=program.env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

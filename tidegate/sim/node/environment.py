@@ -200,7 +200,7 @@ def resolve_program(words: Sequence[str], env: Mapping[str, str], rootfs: Path) 
     """`words` with the program found (image first, then this machine) and paths mapped into the image."""
     mapped = [inside(rootfs, word) for word in words]
     program = words[0]
-    if _PYTHON.fullmatch(program) and mapped[0] == program:
+    if _PYTHON.fullmatch(program):  # the image's own would need the image's libraries at its root
         mapped[0] = sys.executable
     elif "/" not in program:
         found = shutil.which(program, path=env.get("PATH"))

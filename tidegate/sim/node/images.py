@@ -284,7 +284,7 @@ def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) ->
     elif member.issym():
         path.symlink_to(_link(member, parts))
     elif member.islnk():
-        os.link(_linked_file(root, member), path)
+        os.link(_linked_file(root, member), path, follow_symlinks=False)
     elif member.isreg():
         source = tar.extractfile(member)
         with path.open("wb") as file:
@@ -320,10 +320,7 @@ def _linked_file(root: Path, member: tarfile.TarInfo) -> Path:
     parts = [part for part in member.linkname.split("/") if part not in ("", ".")]
     if ".." in parts or not parts:
         raise ImageError(f"the image holds a link that leads out of it: {member.name!r}")
-    source = _real_folder(root, parts[:-1], member.name) / parts[-1]
-    if source.is_symlink():
-        raise ImageError(f"the image holds a hard link to a symbolic link: {member.name!r}")
-    return source
+    return _real_folder(root, parts[:-1], member.name) / parts[-1]
 
 
 def _white_out(folder: Path, name: str) -> None:

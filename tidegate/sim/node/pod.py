@@ -21,9 +21,12 @@ from tidegate.sim.node.container import Container, Machine, PodContext
 from tidegate.sim.node.environment import ConfigError
 from tidegate.sim.node.network import Address, PodNetwork, container_ports
 from tidegate.sim.node.status import ContainerState, init_failed, is_sidecar, pod_status
-from tidegate.sim.node.volumes import prepare
+from tidegate.sim.node.volumes import is_refreshed, prepare
 
 log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 60.0
+"""How often ConfigMap and Secret volumes are brought up to date (kubelet: 60 to 90 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class PodWorker:
         self._dirty = asyncio.Event()
         self._published: Object | None = None
         self._removing: asyncio.Task[None] | None = None
-        self._sidecars: list[asyncio.Task[int]] = []
+        self._background: list[asyncio.Task[Any]] = []
         self._publisher = asyncio.ensure_future(self._publish_changes())
         self._main = asyncio.ensure_future(self._run())
 
@@ -65,11 +68,13 @@ class PodWorker:
     async def _run(self) -> None:
         try:
             context = await self._prepare()
+            if is_refreshed(self.pod):
+                self._background.append(asyncio.ensure_future(self._refresh_volumes(context.address)))
             await self._run_containers(context)
         except Exception:
             log.exception("pod %s failed in the node agent", self.pod["metadata"]["name"])
         finally:
-            for task in self._sidecars:
+            for task in self._background:
                 task.cancel()
 
     async def _prepare(self) -> PodContext:
@@ -77,9 +82,7 @@ class PodWorker:
         address = await self._give_address()
         while True:
             try:
-                folders = await self._node.machine.blocking(
-                    prepare, self.pod, self._folder / "volumes", address, self._lookup, self._claim
-                )
+                folders = await self._volumes(address)
             except (OutsideError, OSError) as error:
                 told = f"MountVolume.SetUp failed: {error}"
                 self._node.machine.recorder.event(self.pod, WARNING, "FailedMount", told)
@@ -87,6 +90,19 @@ class PodWorker:
                 await asyncio.sleep(2.0)
             else:
                 return PodContext(lambda: self.pod, address, folders, self._lookup, self._changed)
+
+    async def _volumes(self, address: Address) -> dict[str, Path]:
+        return await self._node.machine.blocking(
+            prepare, self.pod, self._folder / "volumes", address, self._lookup, self._claim
+        )
+
+    async def _refresh_volumes(self, address: Address) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._volumes(address)
+            except (OutsideError, OSError) as error:
+                log.debug("pod %s: volumes not refreshed: %s", self.pod["metadata"]["name"], error)
 
     async def _give_address(self) -> Address:
         if self._address is None:
@@ -109,7 +125,7 @@ class PodWorker:
         for spec, state in zip(self.pod["spec"].get("initContainers") or [], self._init, strict=True):
             container = self._add(context, spec, state)
             if is_sidecar(spec):
-                self._sidecars.append(asyncio.ensure_future(container.keep("Always")))
+                self._background.append(asyncio.ensure_future(container.keep("Always")))
                 await container.up.wait()
             elif not self._initialized:
                 await container.keep("OnFailure" if policy != "Never" else "Never")
@@ -267,9 +283,9 @@ class PodWorker:
         self._save()
         self._publisher.cancel()
         self._main.cancel()
-        for task in self._sidecars:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(self._main, *self._sidecars, return_exceptions=True)
+        await asyncio.gather(self._main, *self._background, return_exceptions=True)
         await asyncio.gather(
             *(c.stop(grace, hooks=False) for c in self.containers.values()), return_exceptions=True
         )

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import psutil
 
-MARK = "TIDEGATE_CONTAINER_ID"
 _SHIM = (
     "trap : TERM INT HUP QUIT USR1 USR2; "
     'echo $$ >"$0/pid.new" && mv "$0/pid.new" "$0/pid" || exit 126; '
@@ -29,12 +28,11 @@ KILLED = 137
 
 
 class Process:
-    """A started container: `folder` holds pid and exit code, `identity` marks its environment."""
+    """A started container. `folder` belongs to this one run: it holds pid and exit code, and marks the command."""
 
-    def __init__(self, folder: Path, identity: str, pid: int, popen: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, folder: Path, pid: int, popen: subprocess.Popen[bytes] | None) -> None:
         self.pid = pid
         self._folder = folder
-        self._identity = identity
         self._popen = popen
         self._code: int | None = None
 
@@ -44,11 +42,11 @@ class Process:
             return False
         if self._popen is not None:
             return self._popen.poll() is None
-        return _is_ours(self.pid, self._identity)
+        return _is_ours(self.pid, self._folder)
 
     def signal(self, number: int) -> None:
         """To the whole group; nothing when it is gone."""
-        if self._popen is None and not _is_ours(self.pid, self._identity):
+        if self._popen is None and not _is_ours(self.pid, self._folder):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
@@ -108,32 +106,28 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def start(
-    folder: Path, identity: str, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
-) -> Process:
+def start(folder: Path, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> Process:
     """Starts `argv` in its own session with output appended to `log`. Blocking; raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("pid", "exit"):
-        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True)
     with log.open("ab") as output:
         popen = subprocess.Popen(
             ["/bin/sh", "-c", _SHIM, str(folder), *argv],
             cwd=cwd,
-            env={**env, MARK: identity},
+            env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    return Process(folder, identity, popen.pid, popen)
+    return Process(folder, popen.pid, popen)
 
 
-def adopt(folder: Path, identity: str) -> Process | None:
+def adopt(folder: Path) -> Process | None:
     """The container an earlier agent started, if it still runs."""
     pid = _number(folder / "pid")
-    if pid is None or not _is_ours(pid, identity):
+    if pid is None or not _is_ours(pid, folder):
         return None
-    return Process(folder, identity, pid, None)
+    return Process(folder, pid, None)
 
 
 def exit_code(folder: Path) -> int | None:
@@ -141,9 +135,9 @@ def exit_code(folder: Path) -> int | None:
     return _number(folder / "exit")
 
 
-def kill_leftover(folder: Path, identity: str) -> None:
+def kill_leftover(folder: Path) -> None:
     """Kills a process group nobody knows any more and waits until it is gone (at most 5 s)."""
-    found = adopt(folder, identity)
+    found = adopt(folder)
     if found is None:
         return
     found.signal(signal.SIGKILL)
@@ -152,10 +146,11 @@ def kill_leftover(folder: Path, identity: str) -> None:
         time.sleep(0.02)
 
 
-def _is_ours(pid: int, identity: str) -> bool:
+def _is_ours(pid: int, folder: Path) -> bool:
+    """By the command line: environments of system programs are hidden on macOS."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == identity
+        return process.status() != psutil.STATUS_ZOMBIE and str(folder) in process.cmdline()
     except (psutil.Error, OSError):
         return False
 

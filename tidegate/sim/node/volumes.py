@@ -67,7 +67,9 @@ def _items(spec: Mapping[str, Any], found: Object | None) -> dict[str, bytes]:
 
 
 def _write(folder: Path, files: Mapping[str, bytes], volume: Mapping[str, Any]) -> None:
-    """Into a new folder that then takes the old one's place, so a reader never sees half of it."""
+    """Into a new folder that then takes the old one's place; an unchanged one is left alone."""
+    if folder.is_dir() and _read(folder) == dict(files):
+        return
     part = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -81,6 +83,16 @@ def _write(folder: Path, files: Mapping[str, bytes], volume: Mapping[str, Any]) 
         path.chmod(0o600 if secret else 0o644)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def is_refreshed(pod: Object) -> bool:
+    """Whether the pod has volumes whose source may change while it runs."""
+    kinds = {"configMap", "secret", "projected"}
+    return any(kinds & volume.keys() for volume in pod["spec"].get("volumes") or [])
 
 
 def mount(container: Mapping[str, Any], folders: Mapping[str, Path], rootfs: Path) -> None:
