@@ -72,12 +72,34 @@ def test_a_worse_canary_fails_before_it_has_baked():
     )
 
 
-def test_looking_later_or_more_often_never_changes_what_was_decided():
+def test_looking_later_or_more_often_never_changes_a_failure():
     samples = {"errors": counted(canary=30)}
     verdicts = [judged(gate(), samples, minute) for minute in range(1, 60)]
     decided = [v for v in verdicts if v.outcome is not Outcome.Running]
     assert decided
     assert len({(v.outcome, v.message, v.parts[0].log_e_fail) for v in decided}) == 1
+
+
+def test_a_pass_holds_only_as_long_as_nothing_worse_is_seen():
+    """A canary grows after its first pass; what breaks at the higher weight must still stop it."""
+    samples = {"errors": [*counted(minutes=range(1, 21)), *counted(canary=120, minutes=range(21, 30))]}
+    assert judged(gate(), samples, 20).outcome is Outcome.Successful
+    assert judged(gate(), samples, 29).outcome is Outcome.Failed
+    blind = {"errors": [*counted(minutes=range(1, 21)), *gaps(range(21, 26))]}
+    assert judged(gate(), blind, 21).outcome is Outcome.Running
+    assert judged(gate(), blind, 25).outcome is Outcome.Error
+
+
+def test_a_pass_in_time_holds_after_the_time_is_over():
+    samples = {"errors": [*counted(minutes=range(1, 70)), *gaps([70]), *counted(minutes=[71])]}
+    assert judged(gate(), samples, 69).outcome is Outcome.Successful
+    assert judged(gate(), samples, 70).outcome is Outcome.Inconclusive
+    assert judged(gate(), samples, 71).outcome is Outcome.Successful
+
+
+def test_evidence_that_comes_after_the_time_is_over_does_not_count():
+    samples = {"errors": [*gaps([1, 2, 3, 4]), *counted(minutes=range(61, 120))]}
+    assert judged(gate(), samples, 119).outcome is Outcome.Inconclusive
 
 
 def test_the_newest_check_must_be_evidence_for_a_pass():

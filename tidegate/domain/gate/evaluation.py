@@ -1,4 +1,4 @@
-"""A whole gate: every check along its samples, combined moment by moment; the first that decides counts.
+"""A whole gate: every check along its samples, combined moment by moment; the first "no" stays.
 
 Pure: no clock, no client. Looking more often never changes what is said, because each moment is judged with
 what was known then.
@@ -44,10 +44,12 @@ def evaluate(
 
     `samples` are the intervals of each check by its name; those outside `started` … `now` are ignored.
     `dispersion` is φ per ratio check where a history measured it; without it φ is assumed and the verdict
-    says so. `queries` are only recorded. Failed: a critical check failed. Successful: all critical checks
-    passed and their newest sample is evidence. Else the worst of Error, Inconclusive, Running. A gate
-    without a critical check treats all as critical. `ValueError` for samples of no check, two
-    samples of one moment and two checks of one name.
+    says so. `queries` are only recorded.
+
+    Failed: a critical check failed. Successful: all critical checks passed in time, none has failed since,
+    and their newest sample is evidence. Else the worst of Error, Inconclusive, Running. A gate without a
+    critical check treats all as critical. `ValueError` for samples of no check, two samples of one moment
+    and two checks of one name.
     """
     if len({check.name for check in gate.checks}) < len(gate.checks):
         raise ValueError("two checks of one name")
@@ -103,18 +105,28 @@ def _blank(check: Check, samples: tuple[Sample, ...], queries: list[str]) -> Ver
 
 
 def _decision(lines: Sequence[Timeline], window: Window) -> tuple[float, Outcome]:
-    """The first moment at which the gate says something final, else `now`; and what it says."""
-    moments = {sample.at for line in lines for sample in line.samples} | {window.now}
+    """The moment that decides, and what it says.
+
+    The first failure, error or end of time stays. A pass does not: the canary is watched on while it grows, and
+    the test covers any number of looks, so a pass counts only until something worse is seen.
+    """
+    moments = {sample.at for line in lines for sample in line.samples}
     moments |= {m for m in (window.started + window.max_duration,) if m <= window.now}
-    for moment in sorted(moments):
+    for moment in sorted(moments | {window.now}):
         outcome = _combined(lines, moment, window)
-        if outcome is not Outcome.Running:
+        open_ended = outcome is Outcome.Inconclusive and _all_passed(lines, moment, window)
+        if outcome not in (Outcome.Running, Outcome.Successful) and not open_ended:
             return moment, outcome
-    return window.now, Outcome.Running
+    outcome = _combined(lines, window.now, window)
+    return (max(moments) if outcome is Outcome.Successful else window.now), outcome
 
 
 def _critical(lines: Sequence[Timeline]) -> Sequence[Timeline]:
     return [line for line in lines if line.check.critical] or lines
+
+
+def _all_passed(lines: Sequence[Timeline], moment: float, window: Window) -> bool:
+    return all(line.outcome(moment, window) is Outcome.Successful for line in _critical(lines))
 
 
 def _combined(lines: Sequence[Timeline], moment: float, window: Window) -> Outcome:
@@ -122,11 +134,11 @@ def _combined(lines: Sequence[Timeline], moment: float, window: Window) -> Outco
     said = [line.outcome(moment, window) for line in critical]
     if Outcome.Failed in said:
         return Outcome.Failed
-    if all(outcome is Outcome.Successful for outcome in said):
-        if all(line.is_complete(moment) for line in critical):
-            return Outcome.Successful
-        return Outcome.Inconclusive if window.expired(moment) else Outcome.Running
-    return max((o for o in said if o is not Outcome.Successful), key=_SEVERITY.index)
+    if not _all_passed(lines, moment, window):
+        return max((o for o in said if o is not Outcome.Successful), key=_SEVERITY.index)
+    if all(line.is_complete(moment) for line in critical):
+        return Outcome.Successful
+    return Outcome.Inconclusive if window.expired(moment) else Outcome.Running
 
 
 def _message(outcome: Outcome, parts: Sequence[Verdict], lines: Sequence[Timeline]) -> str:

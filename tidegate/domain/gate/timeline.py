@@ -67,7 +67,7 @@ class Timeline:
             return Outcome.Failed
         if error <= moment:
             return Outcome.Error
-        if passed <= moment:
+        if passed <= min(moment, window.started + window.max_duration):
             return Outcome.Successful
         return Outcome.Inconclusive if window.expired(moment) else Outcome.Running
 
