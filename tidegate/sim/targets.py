@@ -73,8 +73,10 @@ def _of_pod(pod: Object) -> list[dict[str, Any]]:
     ip = pod["status"]["podIP"]
     common = pod_labels(pod)
     found = []
+    ids = {s["name"]: s.get("containerID", "") for s in pod["status"].get("containerStatuses") or []}
     for container in pod["spec"].get("containers") or []:
         own = {
+            f"{PREFIX}pod_container_id": ids.get(container["name"], ""),
             f"{PREFIX}pod_container_name": container["name"],
             f"{PREFIX}pod_container_image": container.get("image", ""),
             f"{PREFIX}pod_container_init": "false",

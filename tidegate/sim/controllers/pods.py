@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tidegate.errors import Conflict, NotFound, OutsideError
+from tidegate.errors import Conflict, NotFound, OutsideError, Unknown
 from tidegate.sim.client import PODS, Client, Object, Resource, seconds
 from tidegate.sim.events import NORMAL, WARNING, Recorder
 from tidegate.sim.informer import Informer, controller_of
@@ -142,6 +142,9 @@ class PodControl:
     def create(self, owner: Object, pod: Object) -> Object:
         try:
             created = self._pods.remember(self._client.create(PODS, pod))
+        except Unknown:
+            self._look_again(pod["metadata"]["namespace"])
+            raise
         except OutsideError as error:
             if not isinstance(error, Conflict):
                 self._recorder.event(owner, WARNING, "FailedCreate", f"Error creating: {error}")
@@ -149,6 +152,11 @@ class PodControl:
         name = created["metadata"]["name"]
         self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {name}")
         return created
+
+    def _look_again(self, namespace: str) -> None:
+        """After a lost answer the pod may exist: the next round must know it, not make another."""
+        for found in self._client.list(PODS, namespace)[0]:
+            self._pods.remember(found)
 
     def delete(self, owner: Object, pod: Object) -> None:
         meta = pod["metadata"]
