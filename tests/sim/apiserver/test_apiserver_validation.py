@@ -181,3 +181,14 @@ def test_a_pod_can_be_assigned_to_a_node_once(api, pod):
     api.post("pods", pod())
     assert api.patch("pods/p", {"spec": {"nodeName": "one"}}).status == 200
     assert api.patch("pods/p", {"spec": {"nodeName": "two"}}).status == 422
+
+
+def test_the_volumes_of_a_stateful_set_may_come_from_its_claims(api, deployment):
+    body = {**deployment(), "kind": "StatefulSet"}
+    body["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [
+        {"name": "data", "mountPath": "/data"}
+    ]
+    assert api.post("statefulsets", body).status == 422
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    body["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
+    assert api.post("statefulsets", body).status == 201

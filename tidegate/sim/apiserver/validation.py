@@ -5,7 +5,7 @@ Causes are worded as the real server words them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from tidegate.sim.apiserver.failures import (
@@ -141,14 +141,17 @@ def _workload(obj: Object) -> Iterator[Cause]:
         )
     if spec.get("replicas", 0) < 0:
         yield field_invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
-    yield from _pod_template(template, "spec.template", ("Always",))
+    claims = {(c.get("metadata") or {}).get("name") for c in spec.get("volumeClaimTemplates") or ()}
+    yield from _pod_template(template, "spec.template", ("Always",), claims)
 
 
-def _pod_template(template: Object, path: str, policies: tuple[str, ...]) -> Iterator[Cause]:
+def _pod_template(
+    template: Object, path: str, policies: tuple[str, ...], claims: set[Any]
+) -> Iterator[Cause]:
     labels = (template.get("metadata") or {}).get("labels") or {}
     yield from labels_causes(f"{path}.labels", labels)
     spec = template.get("spec") or {}
-    yield from pod_spec_causes(spec, f"{path}.spec")
+    yield from pod_spec_causes(spec, f"{path}.spec", claims)
     if spec.get("restartPolicy", policies[0]) not in policies:
         yield field_unsupported(f"{path}.spec.restartPolicy", spec["restartPolicy"], policies)
 
@@ -156,12 +159,13 @@ def _pod_template(template: Object, path: str, policies: tuple[str, ...]) -> Ite
 _POLICIES: Final = ("Always", "OnFailure", "Never")
 
 
-def pod_spec_causes(spec: Object, path: str) -> Iterator[Cause]:
+def pod_spec_causes(spec: Object, path: str, claims: Collection[Any] = ()) -> Iterator[Cause]:
+    """`claims`: names of volumes a StatefulSet adds to its pods."""
     containers = spec.get("containers") or []
     if not containers:
         yield field_required(f"{path}.containers")
     names: set[str] = set()
-    volumes = {v.get("name") for v in spec.get("volumes") or ()}
+    volumes = {v.get("name") for v in spec.get("volumes") or ()} | set(claims)
     for kind in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(kind) or ()):
             yield from _container_causes(container, f"{path}.{kind}[{index}]", names, volumes)
