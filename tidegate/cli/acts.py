@@ -31,7 +31,9 @@ def promote(app: str, stage: str, release: str, by: str | None, fleet: str | Non
 
     at = desk(fleet, app, stage)
     with holding(at, f"promote by {by or person()}") as fence:
-        click.echo(paint(byhand.promote(at, release, fence=fence), "green"))
+        commit = byhand.promote(at, release, fence=fence)
+    said = f"{app} {release} promoted to {stage} by commit {commit[:7]}; the next deliver rolls it out"
+    click.echo(paint(said, "green"))
     return 0
 
 

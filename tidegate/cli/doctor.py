@@ -159,8 +159,11 @@ def _fleet(settings: Settings) -> list[Finding]:
         rest = f" (and {count(len(more), 'problem')} more: `tidegate validate`)" if more else ""
         return [Finding("fleet", "wrong", first + rest)]
     looks = [look for app in fleet.applications for look in _application(app, settings)]
-    with ThreadPoolExecutor(8) as pool:  # repositories and clusters are waited for at the same time
-        asked = list(pool.map(lambda look: _ask(*look), looks))
+    asked = [
+        _ask(*look) for look in looks[:3]
+    ]  # one of each kind: client libraries do not load in two threads
+    with ThreadPoolExecutor(8) as pool:  # the rest are waited for at the same time
+        asked += pool.map(lambda look: _ask(*look), looks[3:])
     return [
         Finding("fleet", "ok", f"{fleet.source}: {count(len(fleet.applications), 'application')}"),
         *asked,

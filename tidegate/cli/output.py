@@ -60,6 +60,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> str:
     sizes = [max(len(h), *(len(r[i].text) for r in cells), 0) for i, h in enumerate(headings[:-1])]
     indent = sum(sizes) + 2 * len(sizes)
     below = width() - indent < 30
+    if below:
+        headings = [*headings[:-1], ""]
     lines = [
         "  ".join(paint(h.ljust(s), dim=True) for h, s in zip(headings, [*sizes, 0], strict=True)).rstrip()
     ]

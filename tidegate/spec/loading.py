@@ -74,8 +74,8 @@ class _Reading:
                 alone = Problem(source, 1, 1, str(error).removeprefix(f"{source}: "))
                 self.problems += error.problems or [alone]
             return
-        for document, application, complaints in checked:
-            self._take(document, application, complaints)
+        for document, application, found in checked:
+            self._take(document, application, found)
 
     def _take(self, document: Document, app: Application | None, complaints: Iterable[Complaint]) -> None:
         name = document.data.get("name") if isinstance(document.data, dict) else None

@@ -32,7 +32,8 @@ def likely(word: str, known: Iterable[str], *, there: str) -> str:
     """`did you mean 'x'?` when one is near, else `there` with all that are known."""
     words = sorted(set(known))
     lower = {w.lower(): w for w in words}
-    near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    near = [w for w in lower if len(word) > 1 and w.startswith(word.lower())]
+    near = near[:1] if len(near) == 1 else difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{lower[near[0]]}'?"
     return f"{there} {', '.join(words)}" if words else ""
