@@ -95,7 +95,7 @@ class Up:
         port = free_port()
         self.processes.start(
             SERVER,
-            [*_python("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            [*_python("tidegate.server"), "--host", "127.0.0.1", "--port", str(port)],
             env={**self.env, **server_settings(self.prefect, port)},
             cwd=ROOT,
         )
