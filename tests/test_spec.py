@@ -16,6 +16,7 @@ from tidegate.adapters.fleet import load_fleet
 from tidegate.adapters.git import Mirror
 from tidegate.errors import NotFound, SpecError
 from tidegate.settings import Settings
+from tidegate.spec.reference import reference
 from tidegate.yaml_reader import read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -251,6 +252,11 @@ def test_nonsense_is_refused_in_sentences(tmp_path: Path, text: str) -> None:
 def test_the_committed_schema_is_current() -> None:
     committed = json.loads((ROOT / "deployments" / "schema.json").read_text())
     assert committed == spec.schema(), "run `tidegate schema > deployments/schema.json`"
+
+
+def test_the_committed_reference_is_current() -> None:
+    committed = (ROOT / "docs" / "spec.md").read_text()
+    assert committed == reference() + "\n", "run `python -m tidegate.spec.reference > docs/spec.md`"
 
 
 def test_the_schema_accepts_a_spec_and_refuses_its_typos() -> None:

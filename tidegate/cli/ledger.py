@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,13 +64,19 @@ def _data(record: Record) -> dict[str, Any]:
 
 def _cells(record: Record) -> list[Cell]:
     return [
-        Cell(f"{record.at.astimezone():%Y-%m-%d %H:%M:%S}", dim=True),
+        Cell(_time(record.at), dim=True),
         Cell(record.stage or "-"),
         Cell(str(record.kind), _colour(record)),
         Cell(record.release or "-"),
         Cell(record.by),
         Cell(record.message),
     ]
+
+
+def _time(at: datetime) -> str:
+    """Local time; the year only where it is not this one."""
+    local, now = at.astimezone(), datetime.now().astimezone()
+    return f"{local:%m-%d %H:%M:%S}" if local.year == now.year else f"{local:%Y-%m-%d %H:%M}"
 
 
 def _colour(record: Record) -> str | None:

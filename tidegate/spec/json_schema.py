@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from tidegate.spec import models
 from tidegate.spec.models import Application, Section, format_duration
 from tidegate.spec.sections import DEFAULTS, plugins
 
@@ -41,6 +46,8 @@ def schema() -> dict[str, Any]:
     whole = Application.model_json_schema(by_alias=True, schema_generator=_Written)
     definitions = whole["$defs"]
     definitions.pop("Section", None)
+    for name, definition in definitions.items():
+        _describe(definition, getattr(models, name))
     for (model, name), (folder, many) in _FOLDERS.items():
         title = folder.removesuffix("s") if folder != "metrics" else folder
         found = definitions[model]["properties"][name]
@@ -58,6 +65,33 @@ def schema() -> dict[str, Any]:
     }
 
 
+def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put the docstrings of a model's fields into its schema; read from the source, only when they are wanted."""
+    fields = {field.alias or name: name for name, field in model.model_fields.items()}
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base.__module__.startswith(("pydantic", "builtins", "typing")):
+            continue
+        texts |= _field_docstrings(base)
+    for key, property_ in definition.get("properties", {}).items():
+        if text := texts.get(fields.get(key, key)):
+            property_.setdefault("description", text)
+
+
+def _field_docstrings(cls: type) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(body.body):
+        match field, text:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str() as said)),
+            ):
+                found[name] = " ".join(said.split())
+    return found
+
+
 def _kinds(folder: str, definitions: dict[str, Any]) -> dict[str, Any]:
     """One of the kinds of a folder, each with its settings."""
     names = plugins().kinds(folder)
@@ -72,6 +106,7 @@ def _kind(folder: str, kind: str, definitions: dict[str, Any]) -> dict[str, Any]
     made = settings.model_json_schema(by_alias=True, schema_generator=_Written)
     definitions.update(made.pop("$defs", {}))
     made.pop("title", None)
+    _describe(made, settings)
     made["properties"] = {"kind": {"const": kind}, **made.get("properties", {})}
     if DEFAULTS.get(folder) != kind:
         made["required"] = ["kind", *made.get("required", ())]
