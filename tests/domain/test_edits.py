@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.domain.edits import repository, set_images
@@ -104,6 +104,7 @@ def _load(text: bytes) -> Any:
     return list(yaml.load_all(text.decode("utf-8-sig"), Loader=yaml.CBaseLoader))
 
 
+@settings(deadline=None)
 @given(text=_manifests())
 def test_only_the_image_changes_and_a_second_edit_changes_nothing(text: str) -> None:
     before = {"a.yaml": text.encode()}
@@ -136,6 +137,7 @@ def _kustomizations(draw: st.DrawFn) -> str:
     return text + draw(st.sampled_from(["", "resources: [a.yaml]\n", "# end"]))
 
 
+@settings(deadline=None)
 @given(text=_kustomizations())
 def test_only_one_entry_of_a_kustomization_changes(text: str) -> None:
     before = {"kustomization.yaml": text.encode()}

@@ -17,14 +17,11 @@ import yaml
 
 from tidegate.domain.release import Image
 from tidegate.errors import SpecError
+from tidegate.yaml_reader import LIMITS, read
+from tidegate.yaml_reader.nodes import nodes
+from tidegate.yaml_reader.scalars import TAG
+from tidegate.yaml_reader.text import checked_text
 
-MAX_DEPTH = 100
-"""Nesting the C parser survives by far; deeper is refused before it can crash (`faults.md` §3.1)."""
-
-MAX_NODES = 1_000_000
-"""Values in one file, aliases counted as often as they are used."""
-
-_MARK = "\ufeff"
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _YAML = (".yaml", ".yml", ".json")
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -187,40 +184,10 @@ class _Text:
 
     def __init__(self, name: str, content: bytes) -> None:
         self.name = name
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise SpecError(f"{name}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
-        self._mark = _MARK if text.startswith(_MARK) else ""  # the parser does not count it in its positions
-        self.text = text.removeprefix(_MARK)
-        self.documents = [node for node in self._compose() if node is not None]
-        sizes: dict[int, int] = {}
-        if sum(_size(node, sizes) for node in self.documents) > MAX_NODES:
-            raise SpecError(f"{name}: aliases make more than {MAX_NODES} values of it; write them out")
-
-    def _compose(self) -> list[Any]:
-        try:
-            self._check_depth()
-            return list(yaml.compose_all(self.text, Loader=yaml.CSafeLoader))
-        except yaml.MarkedYAMLError as error:
-            mark: Any = error.problem_mark
-            place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-            raise SpecError(f"{self.name}{place}: not YAML ({error.problem})") from error
-        except yaml.YAMLError as error:
-            raise SpecError(f"{self.name}: not YAML ({str(error).splitlines()[0]})") from error
-
-    def _check_depth(self) -> None:
-        depth = 0
-        for event in yaml.parse(self.text, Loader=yaml.CSafeLoader):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > MAX_DEPTH:
-                    mark: Any = event.start_mark
-                    raise SpecError(
-                        f"{self.name}:{mark.line + 1}: nested deeper than {MAX_DEPTH}; flatten it"
-                    )
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
+        body = checked_text(content, name, LIMITS)
+        self._mark = content[: len(content) - len(body)]  # a byte order mark
+        self.text = body.decode()
+        self.documents = [node for node in nodes(body, name, LIMITS) if not _is_empty(node)]
 
     def places(self, wanted: Callable[[Path], bool]) -> list[_Place]:
         """Every node whose path is wanted, in the order of the text; one reached by aliases once."""
@@ -325,13 +292,13 @@ class _Text:
         for edit in sorted(wanted, key=lambda edit: edit.splice.start, reverse=True):
             text = text[: edit.splice.start] + edit.splice.text + text[edit.splice.end :]
         self._prove(text, wanted)
-        return (self._mark + text).encode("utf-8")
+        return self._mark + text.encode()
 
     def _prove(self, text: str, edits: Sequence[_Edit]) -> None:
-        expected = _load(self.text)
+        expected = [document.data for document in read(self.text.encode(), self.name)]
         for edit in edits:
             _apply(expected, edit)
-        if _load(text) != expected:
+        if [document.data for document in read(text.encode(), self.name)] != expected:
             raise SpecError(
                 f"{self.name}: editing the image would change other values too; write it more plainly"
             )
@@ -356,21 +323,6 @@ def _walk(
             yield from _walk(value, (*path, index), inside, seen)
 
 
-def _size(node: Any, known: dict[int, int]) -> int:
-    """How many nodes there are with every alias written out; `MAX_NODES` and more for one that contains
-    itself.
-    """
-    if id(node) not in known:
-        known[id(node)] = MAX_NODES + 1
-        children: Iterable[Any] = ()
-        if isinstance(node, yaml.MappingNode):
-            children = (part for pair in node.value for part in pair)
-        elif isinstance(node, yaml.SequenceNode):
-            children = node.value
-        known[id(node)] = 1 + sum(_size(child, known) for child in children)
-    return known[id(node)]
-
-
 def _scalars(node: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -378,9 +330,9 @@ def _scalars(node: Any) -> Iterator[tuple[str, Any]]:
                 yield str(key.value), value
 
 
-def _load(text: str) -> list[Any]:
-    """The data with every scalar as written: no types that could hide a change."""
-    return [data for data in yaml.load_all(text, Loader=yaml.CBaseLoader) if data is not None]
+def _is_empty(node: yaml.Node) -> bool:
+    """A document without content, which `read` does not count either."""
+    return node.tag == f"{TAG}null" and not node.value
 
 
 def _apply(documents: list[Any], edit: _Edit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -208,6 +209,7 @@ def test_eight_threads_share_one_mirror(mirror: Mirror, clone: Any) -> None:
     files = {f"{n}.txt": b"%d\n" % n * 1000 for n in range(50)}
     sha = clone.write(files)
     mirror.fetch("main")
+    mirror.tree(sha)
     wrong: list[object] = []
 
     def read() -> None:
@@ -276,6 +278,34 @@ def test_trees_of_five_thousand_files_are_read_whole(mirror: Mirror, clone: Any)
     assert mirror.tree(sha, "apps") == files
     result = mirror.commit("main", lambda tree: {"apps/7/7.yaml": b"new\n"}, "one of many")
     assert mirror.changed(sha, result.sha) == ("apps/7/7.yaml",)
+
+
+def _nested(git: Callable[..., str], where: Path, levels: int, width: int) -> str:
+    """A commit whose few trees stand for `width ** levels` files: a bomb, like the one for YAML."""
+    row = "100644 blob " + git("hash-object", "-w", "--stdin", cwd=where, stdin=b"x")
+    for _ in range(levels):
+        rows = "".join(f"{row}\t{number:03}\n" for number in range(width)).encode()
+        row = "040000 tree " + git("mktree", cwd=where, stdin=rows)
+    sha = git("commit-tree", row.split()[2], "-m", "many", cwd=where)
+    git("update-ref", "refs/heads/main", sha, cwd=where)
+    return sha
+
+
+@pytest.mark.parametrize(("levels", "width"), [(2, 500), (12, 10)])
+def test_too_many_files_are_refused_before_memory_is_gone(
+    mirror: Mirror, server: GitServer, git: Callable[..., str], tmp_path: Path, levels: int, width: int
+) -> None:
+    """Fault 26: 250,000 files, and a bomb of 10¹²."""
+    import resource
+
+    sha = _nested(git, server.path("fleet"), levels, width)
+    mirror.fetch("main")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for call in (mirror.paths, mirror.tree, lambda id: mirror.export(id, tmp_path / "out")):
+        with pytest.raises(Rejected, match=r"more than|use a smaller folder"):
+            call(sha)
+    if sys.platform == "linux":  # kilobytes there, bytes on macOS
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
 
 
 # -- export --------------------------------------------------------------------------------------------------------

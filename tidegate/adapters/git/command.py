@@ -17,7 +17,8 @@ from typing import Any
 
 from git import Git, GitCommandError
 
-from tidegate.errors import OutsideError, Unreachable
+from tidegate.adapters.git.exchange import TooMuch, exchange
+from tidegate.errors import OutsideError, Rejected, Unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,33 @@ class Command(Git):
             raise GitCommandError(list(command), done.code, done.err)
         return done.out.decode(errors="surrogateescape").removesuffix("\n")
 
-    def run(self, words: Sequence[str], stdin: bytes = b"", timeout: float = 25.0) -> Output:
-        """Runs `git <words>`; `Unreachable` after `timeout` seconds, when the whole process group is
-        killed.
+    def run(
+        self, words: Sequence[str], stdin: bytes = b"", timeout: float = 25.0, limit: int = 2**28
+    ) -> Output:
+        """Runs `git <words>` in a process group of its own, which is killed as a whole.
+
+        `Unreachable` after `timeout` seconds, `Rejected` when it writes more than `limit` bytes.
         """
-        process = self._start(
-            [self.GIT_PYTHON_GIT_EXECUTABLE or "git", *words], subprocess.PIPE, subprocess.PIPE
-        )
+        process = self._start([self._program, *words], subprocess.PIPE, subprocess.PIPE)
         with process:
             try:
-                out, err = process.communicate(stdin, timeout)
+                out, err = exchange(process, stdin, seconds=timeout, limit=limit)
             except subprocess.TimeoutExpired:
                 _kill(process)
-                raise Unreachable(f"git {words[0]}: no answer within {timeout:.0f} s") from None
+                raise Unreachable(f"git {_verb(words)}: no answer within {timeout:.0f} s") from None
+            except TooMuch:
+                _kill(process)
+                raise Rejected(
+                    f"git {_verb(words)}: more than {limit} bytes; the repository is too large"
+                ) from None
             except BaseException:
                 _kill(process)
                 raise
         return Output(process.returncode, out, err.decode(errors="replace"))
+
+    @property
+    def _program(self) -> str:
+        return self.GIT_PYTHON_GIT_EXECUTABLE or "git"
 
     def _start(self, command: Sequence[str], stdin: Any, stderr: int) -> subprocess.Popen[bytes]:
         try:
@@ -91,5 +102,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=patience)
+            process.wait(patience)
             return
+
+
+def _verb(words: Sequence[str]) -> str:
+    """`fetch` of `-c x=y fetch --quiet …`."""
+    rest = list(words)
+    while rest[:1] == ["-c"]:
+        del rest[:2]
+    return rest[0] if rest else ""

@@ -139,6 +139,11 @@ class Commits:
         output = self._store.run("for-each-ref", "--format=%(refname)", "refs/heads/").out
         return tuple(line.removeprefix("refs/heads/") for line in output.decode().splitlines())
 
+    def push_kept(self, branch: str) -> bool:
+        """`push_pending` for callers that hold no lock."""
+        with self._store.branch_lock(branch), self._store.in_use():
+            return self.push_pending(branch)
+
     def push_pending(self, branch: str) -> bool:
         """Pushes one branch's kept commits; says whether there were any."""
         ref = branch_ref(branch)

@@ -50,6 +50,9 @@ _CORRUPT = re.compile(
     r"unresolved deltas|garbage at end of (?:loose )?object|not a valid object name|"
     r"unexpected line in .*packed-refs|reference broken|not a tree object|Not a valid object"
 )
+_REFUSED = re.compile(
+    r"returned error: 4\d\d|remote error:|remote: fatal:|protocol '.*' is not supported|not allowed"
+)
 _AWAY = re.compile(
     r"Could not resolve host|Failed to connect|Couldn't connect|"
     r"Connection (?:refused|timed out|reset|closed)|"
@@ -86,6 +89,10 @@ def failure(subject: str, words: str) -> OutsideError:
     if _REFUSED_OBJECT.search(words):
         return NotFound(f"{subject}: the server does not have it any more ({said})")
     if _AWAY.search(words):
+        return Unreachable(f"{subject}: unreachable ({said}); check network and server")
+    if _REFUSED.search(words):
+        return Rejected(f"{subject}: the server refused ({said}); check the URL and what this account may do")
+    if "unable to access" in words:
         return Unreachable(f"{subject}: unreachable ({said}); check network and server")
     return Failed(f"{subject}: git failed ({said or 'no message'})")
 

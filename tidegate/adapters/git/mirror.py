@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,13 +73,9 @@ class Mirror:
         """
         if not self._store.exists:
             return False
-        with self._store.in_use():
-            branches = self._healed(self._commits.pending)
-        pushed = False
-        for branch in branches:
-            with self._store.branch_lock(branch), self._store.in_use():
-                pushed |= self._commits.push_pending(branch)
-        return pushed
+        branches = self._healed(self._commits.pending)
+        pushed = [self._healed(partial(self._commits.push_kept, branch)) for branch in branches]
+        return any(pushed)
 
     # -- reading ---------------------------------------------------------------------------------------------
     def tip(self, branch: str) -> str | None:

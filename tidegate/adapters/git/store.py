@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 MAX_OBJECT = 100 * 1024 * 1024
 """More is not read into memory, and does not belong in Git."""
+MAX_OUTPUT = 256 * 1024 * 1024
+"""Bytes of one answer of git; the largest are blobs in bulk."""
 PACKS_BEFORE_REPACKING = 50
 """Every fetch leaves a pack; lookups get slower with their number."""
 
@@ -63,20 +65,27 @@ class Store:
 
     # -- running git -----------------------------------------------------------------------------------------
     def run(
-        self, *words: str, stdin: bytes = b"", timeout: float | None = None, ok: Sequence[int] = (0,)
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        ok: Sequence[int] = (0,),
+        limit: int = MAX_OUTPUT,
     ) -> Output:
         """Runs git in the mirror (which need not exist for `ls-remote`); other exit codes than `ok` raise."""
-        done = self.attempt(*words, stdin=stdin, timeout=timeout)
+        done = self.attempt(*words, stdin=stdin, timeout=timeout, limit=limit)
         if done.code not in ok:
             raise failure(self.address.url, done.err)
         return done
 
-    def attempt(self, *words: str, stdin: bytes = b"", timeout: float | None = None) -> Output:
+    def attempt(
+        self, *words: str, stdin: bytes = b"", timeout: float | None = None, limit: int = MAX_OUTPUT
+    ) -> Output:
         """Like `run`, but every exit code is an answer. Its `err` is scrubbed of secrets."""
         try:
-            done = self._driver().run(words, stdin, timeout or self.timeout)
-        except Unreachable as error:
-            raise Unreachable(f"{self.address.url}: {error}") from None
+            done = self._driver().run(words, stdin, timeout or self.timeout, limit)
+        except (Unreachable, Rejected) as error:
+            raise type(error)(f"{self.address.url}: {error}") from None
         return done.__class__(done.code, done.out, access.scrub(done.err, self._hidden))
 
     def _driver(self) -> Command:
@@ -244,12 +253,10 @@ class Store:
         if not self.exists:
             return
         with try_exclusive(self._lock) as mine:
-            if not mine:
-                return
-            for path in remove_leftovers(self.path):
+            for path in remove_leftovers(self.path) if mine else ():
                 log.warning("mirror of %s: removed %s, left by a killed process", self.address.url, path.name)
-            if len(list((self.path / "objects" / "pack").glob("*.pack"))) > PACKS_BEFORE_REPACKING:
-                self._repack()
+        if len(list((self.path / "objects" / "pack").glob("*.pack"))) > PACKS_BEFORE_REPACKING:
+            self._repack()
 
     def _repack(self) -> None:
         try:

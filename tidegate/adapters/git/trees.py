@@ -17,6 +17,8 @@ from tidegate.errors import NotFound, Rejected
 
 MAX_FILES = 200_000
 """A tree with more files is refused."""
+MAX_LISTING = MAX_FILES * 256
+"""Bytes of their names."""
 MAX_BLOB = 10 * 1024 * 1024
 """A file of configuration with more bytes is refused."""
 
@@ -101,7 +103,7 @@ class Trees:
         kept = self._listings.get(tree)
         if kept is not None:
             return kept
-        output = self._store.run("ls-tree", "-r", "-z", "--full-tree", tree).out
+        output = self._store.run("ls-tree", "-r", "-z", "--full-tree", tree, limit=MAX_LISTING).out
         rows = output.split(b"\0")[:-1]
         if len(rows) > MAX_FILES:
             raise Rejected(
