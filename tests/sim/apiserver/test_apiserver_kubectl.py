@@ -186,3 +186,23 @@ def test_kubectl_talks_of_versions_without_complaint(kubectl):
     assert "Server Version" in out
     assert "WARNING" not in out
     assert kubectl("auth", "can-i", "create", "deployments").strip() == "yes"
+
+
+def test_a_deployment_a_service_and_a_job_can_be_created_by_command(kubectl):
+    kubectl(
+        "create", "deployment", "web", "--image=web:1", "--replicas=2", "--port=80", "--", "serve", "--fast"
+    )
+    spec = "{.spec.replicas} {.spec.template.spec.containers[0].command} {.spec.template.spec.containers[0].ports}"
+    out = kubectl("get", "deploy", "web", "-o", f"jsonpath={spec}")
+    assert out == '2 ["serve","--fast"] [{"containerPort":80,"protocol":"TCP"}]'
+    kubectl("expose", "deployment", "web", "--port=80")
+    kubectl("create", "service", "clusterip", "other", "--tcp=80:http")
+    port = "jsonpath={.spec.ports[0].port}:{.spec.ports[0].targetPort}"
+    assert kubectl("get", "service", "other", "-o", port) == "80:http"
+    kubectl("create", "job", "once", "--image=web:1", "--", "train")
+    assert kubectl("get", "job", "once", "-o", "jsonpath={.spec.template.spec.restartPolicy}") == "Never"
+
+
+def test_what_is_sent_in_a_form_we_do_not_read_is_refused_clearly(kubectl):
+    out = kubectl("create", "quota", "q", "--hard=pods=1", code=1)
+    assert "the body of the request was in an unknown format" in out

@@ -245,7 +245,7 @@ def test_a_body_that_is_no_json_is_a_bad_request(api):
 
 
 def test_yaml_bodies_are_read_where_the_content_type_says_so(api):
-    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: y}\ndata: {when: '2024-01-01'}\n"
+    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: dated}\ndata: {when: '2024-01-01'}\n"
     answer = api.ask("POST", "configmaps", body, kind="application/yaml")
     assert answer.body["data"] == {"when": "2024-01-01"}
 
@@ -311,3 +311,48 @@ def test_connections_are_kept_alive(server, api):
     assert connection.getresponse().read() == b"ok"
     assert connection.sock is sock
     connection.close()
+
+
+def test_yaml_has_the_real_servers_scalars_and_limits(api):
+    body = b"metadata: {name: frozen}\nimmutable: yes\n"
+    assert api.ask("POST", "configmaps", body, kind="application/yaml").body["immutable"] is True
+    wrong = b"metadata: {name: y}\n"
+    assert api.ask("POST", "configmaps", wrong, kind="application/yaml").status == 400
+    bomb = b"a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for here, there in zip("bcdefgh", "abcdefg", strict=True):
+        bomb += f"{here}: &{here} [{', '.join([f'*{there}'] * 9)}]\n".encode()
+    assert api.ask("POST", "configmaps", bomb, kind="application/yaml").status == 400
+
+
+def test_numbers_json_does_not_have_are_refused(api):
+    assert api.post("configmaps", b'{"metadata": {"name": "a"}, "data": {"a": NaN}}').status == 400
+
+
+def test_hopelessly_nested_json_is_a_bad_request(api):
+    assert api.post("configmaps", b'{"a":' * 100_000).status == 400
+
+
+def test_query_parameters_must_be_numbers_where_numbers_are_meant(api, config):
+    assert api.get("configmaps?limit=many").status == 400
+    api.post("configmaps", config())
+    assert api.delete("configmaps/conf?gracePeriodSeconds=soon").status == 422
+
+
+def test_concurrent_writers_with_versions_lose_nothing(api, config):
+    import threading
+
+    api.post("configmaps", config(n="0"))
+
+    def count():
+        done = 0
+        while done < 20:
+            body = api.get("configmaps/conf").body
+            body["data"]["n"] = str(int(body["data"]["n"]) + 1)
+            done += api.put("configmaps/conf", body).status == 200
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert api.get("configmaps/conf").body["data"]["n"] == "80"

@@ -46,12 +46,19 @@ class DeleteOptions:
         preconditions = given.get("preconditions") or {}
         dry = given.get("dryRun") or query.get("dryRun")
         return cls(
-            grace=None if grace is None else int(grace),
+            grace=None if grace is None else _seconds(grace),
             propagation=propagation,
             uid=preconditions.get("uid") or "",
             resource_version=preconditions.get("resourceVersion") or "",
             dry_run=bool(dry),
         )
+
+
+def _seconds(value: Any) -> int:
+    if str(value).isdigit():
+        return int(value)
+    causes = [failures.field_invalid("gracePeriodSeconds", value, "must be greater than or equal to 0")]
+    raise failures.invalid("meta.k8s.io", "DeleteOptions", "", causes)
 
 
 def delete(registry: Registry, resource: Resource, name: Name, options: DeleteOptions) -> tuple[int, Any]:

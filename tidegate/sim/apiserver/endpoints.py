@@ -133,7 +133,7 @@ class Endpoints:
             found = [item for item in found if item[0] > after[1]]
         chosen = [(name, stored) for name, stored in found if matches(stored.object)]
         metadata: Object = {"resourceVersion": str(rv)}
-        limit = int(query.get("limit") or 0)
+        limit = request.number("limit")
         if 0 < limit < len(chosen):
             metadata["continue"] = _token(rv, chosen[limit - 1][0])
             metadata["remainingItemCount"] = len(chosen) - limit
@@ -171,7 +171,7 @@ class Endpoints:
                 query.get("labelSelector", ""), query.get("fieldSelector", ""), resource.kind
             ),
             since=None if query.get("sendInitialEvents") == "true" else since,
-            timeout_seconds=float(query.get("timeoutSeconds") or WATCH_SECONDS),
+            timeout_seconds=request.number("timeoutSeconds") or WATCH_SECONDS,
             bookmarks=request.flag("allowWatchBookmarks"),
             initial_list=query.get("sendInitialEvents") == "true",
         )

@@ -11,7 +11,7 @@ from tidegate.sim.apiserver.quantity import canonical
 from tidegate.sim.apiserver.schema import Form, Shape
 
 # lists that Go writes even when they are empty or nil
-_KEPT: Final = frozenset({"rules", "endpoints", "ingress.from", "accessModes.x"})
+_KEPT: Final = frozenset({"rules", "endpoints"})
 # numbers and booleans without a pointer: zero means absent
 _ZERO_IS_ABSENT: Final = frozenset(
     [
@@ -29,7 +29,6 @@ _ZERO_IS_ABSENT: Final = frozenset(
         "publishNotReadyAddresses",
         "nodePort",
         "observedGeneration",
-        "collisionCount.x",
     ]
 )
 _EMPTY_IS_ABSENT: Final = frozenset(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tidegate.sim.apiserver.failures import bad_request
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -26,6 +28,13 @@ class Request:
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, "") in ("true", "1", "t", "True")
+
+    def number(self, name: str) -> int:
+        """A whole number of the query, 0 when it is missing. Raises 400."""
+        text = self.query.get(name, "")
+        if text and not text.isdigit():
+            raise bad_request(f'unable to parse query parameter {name}: invalid value "{text}"')
+        return int(text or 0)
 
     @property
     def accept(self) -> str:

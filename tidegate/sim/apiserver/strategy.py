@@ -85,8 +85,6 @@ def complete(resource: Resource, shape: Shape, store: Store, obj: Object, *, cre
         allocation.allocate(store, obj)
     if resource.kind == "Job" and creating:
         job_selector(obj)
-    if resource.kind == "Ingress" or resource.kind == "Secret":
-        return
     normalise(shape, obj)
     if resource.kind in _EMPTY_STATUS:
         obj.setdefault("status", {})
