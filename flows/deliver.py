@@ -16,6 +16,10 @@ from tidegate.domain.promotion import Hold, Move, Promote
 ALL = "all"
 
 
+class _Stopped(Exception):
+    """A deployment ended in trouble that is no answer about the release; looking again at once would not help."""
+
+
 @flow(flow_run_name="deliver {app}")
 async def deliver(app: str) -> State[Any]:
     """Look, make the next move, look again, until nothing is left to do but wait. Always safe to run again.
@@ -35,6 +39,8 @@ async def deliver(app: str) -> State[Any]:
                 failed = await _work(app, stage) or failed
             except Busy as busy:
                 return Completed(name="Held", message=str(busy))
+            except _Stopped as problem:
+                return Failed(message=f"{app} {stage}: {problem}")
 
 
 async def _everywhere() -> State[Any]:
@@ -59,7 +65,9 @@ async def _work(app: str, stage: str) -> str:
             return ""
         release = view.promoted.id if view.promoted else "newest"
         state = await deploy(app, stage, release, return_state=True)
-        return "" if state.is_completed() else state.message or state.name or "failed"
+        if state.is_completed() or state.name == "RolledBack":
+            return "" if state.is_completed() else state.message or ""
+        raise _Stopped(state.message or state.name or "deploy failed")
 
 
 async def _end(app: str, moves: dict[str, Move], failed: str) -> State[Any]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from prefect import task
-from tidegate.adapters.fleet import load_fleet
 
 from tasks import showing
 from tasks._desk import application, desk
 from tasks._retry import patient
 from tasks._thread import in_thread
+from tidegate.adapters.fleet import load_fleet
 from tidegate.domain.promotion import Hold, Move, Settled, StageView, next_move
 from tidegate.errors import TidegateError
 from tidegate.operations.look import look

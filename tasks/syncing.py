@@ -41,9 +41,7 @@ async def apply(app: str, stage: str, plan: Plan) -> int:
     at = desk(app, stage)
     result = await in_thread(at.target.apply, at.owner, plan, fence=fence(app, stage))
     if result.problems:
-        raise Rejected(
-            f"{app} {stage}: " + "; ".join(result.problems)
-        )
+        raise Rejected(f"{app} {stage}: " + "; ".join(result.problems))
     return len(result.applied) + len(result.pruned)
 
 

@@ -127,6 +127,16 @@ def said(outcome: Outcome, gap: str | None = None) -> Verdict:
             RollBack,
             id="a held intent is undone",
         ),
+        pytest.param(
+            replace(MID, problem="line 3"), Shift, id="a broken head does not stop what is under way"
+        ),
+        pytest.param(
+            replace(LIVE, candidate=R2, problem="line 3"), Hold, id="a broken head is not promoted into"
+        ),
+        pytest.param(
+            replace(MID, offline=True, verdict=said(Outcome.Failed)), RollBack, id="undoing needs no remote"
+        ),
+        pytest.param(replace(MID, offline=True), Hold, id="going forward needs the remote"),
         pytest.param(replace(MID, candidate=R3), Promote, id="a newer release supersedes a canary"),
         pytest.param(
             replace(MID, candidate=R3, stage=CANARY.model_copy(update={"supersede": "finish"})),

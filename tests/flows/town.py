@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,11 +21,16 @@ from typing import Any
 
 import yaml
 
+from tidegate.adapters.fleet import load_fleet
 from tidegate.adapters.git import Mirror
 from tidegate.adapters.ledger import Ledger
+from tidegate.adapters.steps import Step, StepResult
+from tidegate.adapters.steps import run as run_step
 from tidegate.demo.prometheus import Prometheus, binary
 from tidegate.demo.repositories import git
 from tidegate.domain.records import Kind, Record
+from tidegate.domain.release import Release
+from tidegate.operations import integrate
 from tidegate.processes import Processes, free_port
 from tidegate.settings import Settings
 from tidegate.sim.git_server import GitServer
@@ -67,6 +73,7 @@ class Town:
             "TIDEGATE_FLEET": str(self.fleet),
             "TIDEGATE_GIT_PROTOCOLS": "http:https:ssh",
             "TIDEGATE_POLL": "5",
+            "TIDEGATE_LEASE_SECONDS": "4",
             "KUBECONFIG": self.cluster["kubeconfig"],
         }
 
@@ -141,7 +148,11 @@ def town(home: Path) -> Iterator[Town]:
         words = ["--home", str(home / "cluster"), "--port", str(port), "--registry-port", str(registry)]
         child = processes.start("cluster", [sys.executable, "-m", "tidegate.sim", *words], cwd=ROOT)
         env = {"TIDEGATE_HOME": str(home / "state"), "TIDEGATE_FLEET": str(home / "fleet")}
-        env |= {"TIDEGATE_GIT_PROTOCOLS": "http:https:ssh", "TIDEGATE_POLL": "5"}
+        env |= {
+            "TIDEGATE_GIT_PROTOCOLS": "http:https:ssh",
+            "TIDEGATE_POLL": "5",
+            "TIDEGATE_LEASE_SECONDS": "4",
+        }
         up = Up(processes, home / "state", env=env)
         platform = up.start_server()
         processes.wait(child, lambda: _greeting(child.log) is not None, seconds=60)
@@ -188,6 +199,16 @@ class Shop:
         git(self.folder, "push", "--quiet", "--set-upstream", "origin", "main")
         return git(self.folder, "rev-parse", "HEAD")
 
+    def release(self, version: str, *, bad: float = 0.01, ready: bool = True) -> Release:
+        """Push a version and make it a release in this process."""
+        self.push(version, bad=bad, ready=ready)
+        settings = self.town.settings().model_copy(update={"home": self.town.home / "hands"})
+        spec = load_fleet(settings).application(self.name)
+        fetched = integrate.fetch(spec, settings)
+        with integrate.checkout(spec, settings, fetched.revision) as source:
+            image = integrate.build(spec, source, fetched, _quietly)
+        return integrate.record_release(spec, settings, fetched, image, ())
+
     def write_spec(
         self,
         *,
@@ -224,15 +245,16 @@ class Shop:
         verify = [{"kind": "http", "url": f"http://shop.{namespace}.svc/healthz", "timeout": "5s"}]
         stage: dict[str, Any] = {"name": name, "path": f"shop/{name}", "target": target, "verify": verify}
         stage["progress_deadline"] = "40s"
-        if name == stages[0]:
+        if len(stages) > 1 and name == stages[0]:
             return stage
-        stage["after"] = {stages[0]: {"soak": "1s"}}
+        if len(stages) > 1:
+            stage["after"] = {stages[0]: {"soak": "1s"}}
         if approval:
             stage["approval"] = {"need": 1}
         if canary:
             query = f'shop_requests_total{{namespace="{namespace}"}}'
             bad = f'shop_requests_total{{namespace="{namespace}",code="500"}}'
-            check = {"kind": "ratio", "name": "errors", "bad": bad, "total": query}
+            check = {"kind": "ratio", "name": "errors", "bad": bad, "total": query, "max_ratio": 10}
             metrics = {"kind": "prometheus", "url": self.town.prometheus.url}
             stage["rollout"] = {"kind": "canary", "weights": list(weights), "every": "4s"}
             stage["gate"] = {"metrics": metrics, "checks": [check], "every": "4s", "scrape_interval": "1s"}
@@ -295,6 +317,10 @@ class Shop:
         bare = self.town.home / "git" / f"{self.name}-config.git"
         lines = git(bare, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
         return dict(line.split(" ", 1) for line in lines)  # type: ignore[misc]
+
+
+def _quietly(step: Step) -> StepResult:
+    return run_step(step, on_line=lambda line: None, secrets=(), cancelled=threading.Event())
 
 
 def _start(folder: Path, remote: str) -> None:

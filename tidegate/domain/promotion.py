@@ -33,6 +33,8 @@ class Reason(StrEnum):
     Approval = "approval"
     Step = "step"
     Gate = "gate"
+    Commit = "commit"
+    """A commit that puts the config repository right."""
     Person = "person"
     """Somebody has to look: failed, inconclusive, or history was rewritten."""
 
@@ -170,10 +172,16 @@ class StageView:
     """Whether the ledger holds the gate's final yes for this intent."""
     pending: int = 0
     """Writes that would make the cluster equal to a synced intent."""
+    problem: str = ""
+    """Why the head of the config repository cannot be rendered; empty when it can."""
+    offline: bool = False
+    """Whether the config repository did not answer and Git is as the worker's mirror last saw it."""
 
 
 def next_move(view: StageView) -> Move:
     """The one next move; asking twice with the same view gives the same answer."""
+    if view.offline:
+        return _undo(view) or _restored(view) or _failing(view) or _wait_for_git(view)
     return (
         _undo(view)
         or _rewritten(view)
@@ -219,6 +227,26 @@ def _rewritten(view: StageView) -> Move | None:
     )
 
 
+def _restored(view: StageView) -> Move | None:
+    """What a rollback has made the intent may be applied without asking Git again."""
+    if _synced(view) or view.intent is None or view.good is None or view.calls_for_canary:
+        return None
+    return Deploy(f"{view.app} {view.intent.release} → {view.stage.name}")
+
+
+def _failing(view: StageView) -> Move | None:
+    """A running canary that fails is undone, whoever answers; nothing goes forward."""
+    if view.intent is None or view.canary is None or view.canary.commit != view.intent.commit:
+        return None
+    move = _verdict(view)
+    return move if isinstance(move, RollBack) else None
+
+
+def _wait_for_git(view: StageView) -> Move:
+    until = view.now + timedelta(seconds=15)
+    return Hold(f"{view.stage.name} waits: the config repository does not answer", Reason.Gate, until)
+
+
 def _newer(view: StageView) -> Release | None:
     """The candidate, if it is newer than what is promoted and than everything held here."""
     release = view.candidate
@@ -244,7 +272,7 @@ def _admission(view: StageView, release: Release) -> Hold | None:
 
 def _supersede(view: StageView) -> Move | None:
     release = _newer(view)
-    if release is None or _admission(view, release):
+    if release is None or view.problem or _admission(view, release):
         return None
     busy = view.intent and not _synced(view) and not _held(view, commit=view.intent.commit)
     if busy and view.stage.supersede != "supersede":
@@ -254,7 +282,7 @@ def _supersede(view: StageView) -> Move | None:
 
 
 def _adopt_head(view: StageView) -> Move | None:
-    if view.promoted is None:
+    if view.promoted is None or view.problem:
         return None
     if view.intent is None or view.head_differs:
         return Render(f"config {view.head[:7]} becomes the intent of {view.stage.name}")
@@ -350,6 +378,8 @@ def _put_right(view: StageView) -> Move | None:
 
 
 def _wait(view: StageView) -> Move | None:
+    if view.problem:
+        return Hold(view.problem, Reason.Commit)
     release = _newer(view)
     if release:
         return _admission(view, release)

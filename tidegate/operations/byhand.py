@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tidegate.domain.plan import Plan
 from tidegate.domain.promotion import StageView
 from tidegate.domain.release import Release
-from tidegate.errors import Refused, Unreachable
+from tidegate.errors import Refused
 from tidegate.operations import intent, restore, sync
 from tidegate.operations import promote as promotion
 from tidegate.operations.desk import Desk, Fence
@@ -50,7 +50,7 @@ def promote(desk: Desk, release: str, *, fence: Fence, flow_run: str = "") -> st
 
 def restore_git(desk: Desk, to: str | None, reason: str, *, by: str, fence: Fence, flow_run: str = "") -> str:
     """Hold what is there and restore an earlier state in Git, also while the remote is away; says what was done."""
-    seen = _read(desk)
+    seen = read_git(desk)
     if seen.intent is None:
         raise Refused(f"{desk.app}: nothing was ever live in {desk.stage.name}")
     unfinished = seen.good and seen.good.commit != seen.intent.commit
@@ -60,13 +60,6 @@ def restore_git(desk: Desk, to: str | None, reason: str, *, by: str, fence: Fenc
     why = reason or f"rolled back by {by}"
     restore.restore(desk, seen.intent, target, why, fence=fence, by=by, flow_run=flow_run, offline=True)
     return f"{desk.app} {seen.intent.release} rolled back to {target.release} in {desk.stage.name}: {why}"
-
-
-def _read(desk: Desk):  # type: ignore[no-untyped-def]
-    try:
-        return read_git(desk)
-    except Unreachable:
-        return read_git(desk, offline=True)
 
 
 def rollback(desk: Desk, to: str | None, reason: str, *, by: str) -> str:
@@ -86,7 +79,7 @@ def rollback(desk: Desk, to: str | None, reason: str, *, by: str) -> str:
 
 
 def _view(desk: Desk) -> StageView:
-    seen = _read(desk)
+    seen = read_git(desk)
     return StageView(
         app=desk.app, stage=desk.stage, now=datetime.now(UTC), intent=seen.intent, good=seen.good
     )

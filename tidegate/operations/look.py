@@ -16,8 +16,10 @@ from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Evidence, Image, Release
 from tidegate.domain.rollout import TRACK, Canary, changed_deployments, read_canary
 from tidegate.domain.tracking import tracked_by
+from tidegate.errors import SpecError, Unreachable
 from tidegate.operations import judge
 from tidegate.operations.desk import Desk, digest_key
+from tidegate.spec import Stage
 
 RELEASE_FILE = "release.json"
 
@@ -35,6 +37,10 @@ class Seen:
     head_differs: bool
     rewritten: bool
     good: Good | None
+    problem: str
+    """Why the head cannot be rendered; empty when it can."""
+    offline: bool
+    """Whether the remote did not answer, and this is what the mirror last saw."""
 
 
 def look(desk: Desk, now: datetime) -> StageView:
@@ -43,7 +49,10 @@ def look(desk: Desk, now: datetime) -> StageView:
     releases = releases_of(seen.records)
     stage_records = [r for r in seen.records if r.stage == desk.stage.name]
     held = open_holds(stage_records)
-    candidate, waiting = candidate_of(desk, seen.records, releases, now)
+    promoted = promoted_release(seen.head_manifests, releases.values())
+    if seen.problem and seen.intent:
+        promoted = releases.get(seen.intent.release)
+    candidate, waiting = candidate_of(desk, seen.records, releases, now, promoted)
     calls_for_canary = bool(changed_deployments(seen.good_manifests, seen.intent_manifests))
     synced = bool(seen.intent and seen.good and seen.intent.commit == seen.good.commit)
     canary = None if synced else read_canary(canaries(desk))
@@ -54,7 +63,7 @@ def look(desk: Desk, now: datetime) -> StageView:
         now=now,
         candidate=candidate,
         waiting=waiting,
-        promoted=promoted_release(seen.head_manifests, releases.values()),
+        promoted=promoted,
         head=seen.head or "",
         head_differs=seen.head_differs,
         rewritten=seen.rewritten,
@@ -69,20 +78,24 @@ def look(desk: Desk, now: datetime) -> StageView:
         verdict=_verdict(desk, trying, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
         pending=len(desk.target.look(desk.owner, seen.intent_manifests).writes) if synced else 0,
+        problem=seen.problem,
+        offline=seen.offline,
     )
 
 
-def read_git(desk: Desk, *, offline: bool = False) -> Seen:
-    """Fetch the three branches in one go (unless `offline`) and read heads, records and trees."""
-    config, branch = desk.config, desk.application.config.branch
-    if not offline:
-        config.fetch(branch, desk.rendered_branch, LEDGER)
-    head = config.tip(branch)
+def read_git(desk: Desk) -> Seen:
+    """Bring the three branches up to date in one go and read heads, records and trees.
+
+    While the remote is away, what the mirror last saw is the answer, and says so; `Unreachable` without a mirror.
+    """
+    config = desk.config
+    offline = not _refreshed(desk)
+    head = config.tip(desk.application.config.branch)
     records = desk.ledger.records(app=desk.app, refresh=False)
     tip = config.tip(desk.rendered_branch)
     intent = read_intent(desk, tip) if tip else None
     good = last_good([r for r in records if r.stage == desk.stage.name])
-    head_manifests = render(desk, head) if head else ()
+    head_manifests, problem = _render_head(desk, head)
     return Seen(
         head=head,
         records=records,
@@ -90,11 +103,35 @@ def read_git(desk: Desk, *, offline: bool = False) -> Seen:
         head_manifests=head_manifests,
         intent_manifests=tree(desk, intent.commit) if intent else (),
         good_manifests=tree(desk, good.commit) if good else (),
-        head_differs=intent is None
-        or _rendered_files(desk, head_manifests) != _intent_files(desk, intent.commit),
+        head_differs=not problem and _differs(desk, intent, head_manifests),
+        problem=problem,
         rewritten=bool(head and intent and not config.is_ancestor(intent.config_commit, head)),
         good=good,
+        offline=offline,
     )
+
+
+def _render_head(desk: Desk, head: str | None) -> tuple[tuple[Manifest, ...], str]:
+    """The head's manifests, or why there are none: a broken folder must not keep a bad canary alive."""
+    try:
+        return (render(desk, head) if head else ()), ""
+    except SpecError as error:
+        return (), f"the head of the config repository cannot be rendered: {error}"
+
+
+def _differs(desk: Desk, intent: Intent | None, manifests: Sequence[Manifest]) -> bool:
+    return intent is None or _rendered_files(desk, manifests) != _intent_files(desk, intent.commit)
+
+
+def _refreshed(desk: Desk) -> bool:
+    try:
+        desk.config.push_pending()
+        desk.config.fetch(desk.application.config.branch, desk.rendered_branch, LEDGER)
+    except Unreachable:
+        if desk.config.tip(desk.rendered_branch) is None:
+            raise
+        return False
+    return True
 
 
 def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
@@ -193,17 +230,22 @@ def gate_passed(stage_records: Iterable[Record], commit: str) -> bool:
 
 
 def candidate_of(
-    desk: Desk, records: Sequence[Record], releases: Mapping[str, Release], now: datetime
+    desk: Desk,
+    records: Sequence[Record],
+    releases: Mapping[str, Release],
+    now: datetime,
+    promoted: Release | None = None,
 ) -> tuple[Release | None, Hold | None]:
-    """The newest release the stages before let through, and the hold of a newer one that still soaks."""
+    """The newest release the stages before let through, and the hold of a newer one that still soaks.
+
+    A stage with `supersede: queue` takes them one by one instead: the oldest that is newer than `promoted`.
+    """
     stage = desk.stage
-    if not stage.after:
-        return max(releases.values(), key=lambda r: r.order, default=None), None
     ready = dict.fromkeys(releases, now)
     for name, after in stage.after.items():
         shown = soaked(records, name)
         ready = {i: max(t, soak_ends(shown[i], after.soak)) for i, t in ready.items() if i in shown}
-    newest = max((releases[i] for i, t in ready.items() if t <= now), key=lambda r: r.order, default=None)
+    newest = _next(stage, [releases[i] for i, t in ready.items() if t <= now], promoted)
     later = [
         releases[i] for i, t in ready.items() if t > now and (not newest or releases[i].order > newest.order)
     ]
@@ -213,6 +255,13 @@ def candidate_of(
     until = ready[next_one.id]
     message = f"{desk.app} {next_one.id} soaks in {', '.join(stage.after)} until {until:%H:%M:%S} UTC"
     return newest, Hold(message, Reason.Soak, until)
+
+
+def _next(stage: Stage, ready: Sequence[Release], promoted: Release | None) -> Release | None:
+    if stage.supersede == "queue" and promoted:
+        newer = [r for r in ready if r.order > promoted.order]
+        return min(newer, key=lambda r: r.order, default=promoted)
+    return max(ready, key=lambda r: r.order, default=None)
 
 
 def soaked(records: Iterable[Record], stage: str) -> dict[str, datetime]:

@@ -14,6 +14,7 @@ def new(
     desk: Desk,
     kind: Kind,
     message: str,
+    /,
     *,
     release: str = "",
     by: str = "tidegate",

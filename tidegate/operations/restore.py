@@ -41,9 +41,8 @@ def decision(
 
     key = f"failed:{bad or intent.commit}"
     held = f"{desk.app} {intent.release} is held in {where}: {message}"
-    records = [made(Kind.Hold, held, bad, reason=Reason.Person.value, key=key)]
-    if verdict:
-        records.insert(0, verdict_record(desk, intent, verdict, flow_run=flow_run))
+    records = [verdict_record(desk, intent, verdict, flow_run=flow_run)] if verdict else []
+    records.append(made(Kind.Hold, held, bad, reason=Reason.Person.value, key=key))
     if good:
         back = f"{desk.app} {intent.release} is rolled back to {good.release} in {where}: {message}"
         records.append(made(Kind.Rollback, back, intent.release, restored=good.release, restores=good.commit))

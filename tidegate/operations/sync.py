@@ -101,4 +101,4 @@ def record_sync(desk: Desk, view: StageView, changed: int, started: datetime, *,
         changed=changed,
     )
     seconds = round((made.at - started).total_seconds(), 1)
-    record.append_missing(desk, [replace(made, data={**made.data, "seconds": seconds})])
+    record.append_missing(desk, [replace(made, data={**made.data, "seconds": seconds})], offline=True)

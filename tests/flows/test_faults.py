@@ -1,0 +1,79 @@
+"""What goes wrong around a delivery, and what the stage looks like afterwards."""
+
+from __future__ import annotations
+
+import time
+
+import yaml
+
+from tests.flows.town import Shop, Town, eventually, outcome
+from tidegate.domain.records import Kind
+
+
+def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: Town) -> None:
+    shop = Shop(the_town, "first", replicas=1, canary=False, stages=("production",))
+    the_town.up.register(the_town.platform)
+    shop.release("1", ready=False)
+    bad = the_town.run("deliver", app="first")
+    assert bad["name"] == "RolledBack", bad
+    assert "verification failed" in bad["message"]
+    assert the_town.run("deliver", app="first")["name"] == "Held"
+    shop.release("2")
+    assert the_town.run("deliver", app="first")["name"] == "Completed"
+    assert shop.version() == "2"
+
+
+def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
+    shop = Shop(the_town, "twice", replicas=1, canary=False)
+    the_town.up.register(the_town.platform)
+    shop.release("1")
+    both = [the_town.play("deliver", app="twice") for _ in range(2)]
+    ends = [outcome(process) for process in both]
+    assert {e["type"] for e in ends} == {"COMPLETED"}, ends
+    assert the_town.run("deliver", app="twice")["name"] == "Completed"
+    for stage in ("staging", "production"):
+        kinds = [r.kind for r in shop.records(stage)]
+        assert kinds == [Kind.Promotion, Kind.Sync], kinds
+    assert shop.deployments()["shop"]["metadata"]["generation"] == 1
+
+
+def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
+    shop = Shop(the_town, "blind", replicas=2, stages=("production",))
+    the_town.up.register(the_town.platform)
+    shop.release("1")
+    assert the_town.run("deliver", app="blind")["name"] == "Completed"
+    path = the_town.fleet / "blind.yaml"
+    spec = yaml.safe_load(path.read_text())
+    spec["stages"][0]["gate"]["metrics"]["url"] = "http://127.0.0.1:9"
+    path.write_text(yaml.safe_dump(spec))
+    shop.release("2")
+    end = the_town.run("deliver", app="blind")
+    assert end["name"] == "RolledBack", end
+    assert "no evidence" in end["message"]
+    assert shop.version() == "1"
+    assert set(shop.deployments()) == {"shop"}
+
+
+def test_a_prefect_server_that_restarts_in_the_middle_is_not_noticed_by_the_release(the_town: Town) -> None:
+    shop = Shop(the_town, "restart", replicas=2, stages=("production",))
+    the_town.up.register(the_town.platform)
+    shop.release("1")
+    assert the_town.run("deliver", app="restart")["name"] == "Completed"
+    shop.release("2")
+    running = the_town.play("deliver", app="restart")
+    eventually("a canary runs", lambda: "shop-canary" in shop.deployments())
+    server = the_town.processes.children["prefect-server"]
+    server.popen.kill()
+    server.popen.wait()
+    time.sleep(1)
+    server.start()
+    the_town.up.wait_server(the_town.platform)
+    outcome_or_crash(running)
+    assert the_town.run("deliver", app="restart")["name"] in ("Completed", "Held")
+    eventually("2 is live", lambda: shop.version() == "2")
+    assert len(shop.records("production", Kind.Promotion)) == 2
+
+
+def outcome_or_crash(process) -> None:  # type: ignore[no-untyped-def]
+    """The run may finish or give up while its server is away; both are fine, Git and cluster decide."""
+    process.communicate(timeout=240)
