@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.errors import NotFound, Rejected
+from tidegate.errors import Rejected
 from tidegate.sim.client import NODES, PODS, Client, Object, timestamp
 from tidegate.sim.controllers.pods import condition, is_active, is_deleting, is_ready
 from tidegate.sim.events import NORMAL, WARNING, Recorder
@@ -52,7 +52,7 @@ class Scheduler:
         }
         try:
             self._client.request("POST", PODS.path(meta["namespace"], meta["name"], "binding"), body)
-        except (NotFound, Rejected):
+        except Rejected:  # an API server without that subresource
             chosen = {"metadata": {"uid": meta["uid"]}, "spec": {"nodeName": node}}
             self._pods.remember(self._client.patch(PODS, meta["namespace"], meta["name"], chosen))
         told = f"Successfully assigned {meta['namespace']}/{meta['name']} to {node}"

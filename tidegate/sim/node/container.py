@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,25 +17,16 @@ from tidegate.errors import OutsideError
 from tidegate.sim.client import Object, timestamp
 from tidegate.sim.events import NORMAL, WARNING, Recorder
 from tidegate.sim.node import logs, process
-from tidegate.sim.node.environment import (
-    ConfigError,
-    Lookup,
-    StartError,
-    command,
-    process_env,
-    resolve_env,
-    resolve_program,
-    working_folder,
-)
+from tidegate.sim.node.environment import ConfigError, Lookup, StartError
 from tidegate.sim.node.images import Image, ImageError, ImageStore
 from tidegate.sim.node.network import Address
+from tidegate.sim.node.prober import Prober, Reactions
 from tidegate.sim.node.probes import Probe, attempt
 from tidegate.sim.node.process import Process
+from tidegate.sim.node.program import Program, describe, fill
 from tidegate.sim.node.status import ContainerState, restarts_after, terminated, waiting
-from tidegate.sim.node.volumes import mount
 
 T = TypeVar("T")
-FAST_PROBE_SECONDS = 0.5
 CALM_SECONDS = 600.0
 """A container that ran this long starts with no back-off again."""
 
@@ -79,14 +68,6 @@ class PodContext:
     """To be called when a container's state has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
-    argv: list[str]
-    env: dict[str, str]
-    cwd: Path
-    rootfs: Path
-
-
 def run_folder(container: Path, identity: str) -> Path:
     """Where one run of a container keeps its pid and exit code."""
     return container / "runs" / identity
@@ -112,10 +93,11 @@ class Container:
         self._context = context
         self._folder = folder
         self._process: Process | None = None
-        self._program: _Program | None = None
+        self._program: Program | None = None
         self._delay = 0.0
         self._stopping = False
-        self._probes: list[asyncio.Task[None]] = []
+        self._probes: Prober | None = None
+        self._rootfs = folder / "rootfs"
 
     @property
     def log(self) -> Path:
@@ -179,12 +161,13 @@ class Container:
         running = self._process
         assert running is not None
         began = time.monotonic()
-        self._begin_probes()
+        self.up.clear()
+        self._probes = self._prober()
+        self._probes.start(started=self.state.started)
         try:
             code = await running.wait()
         finally:
-            for task in self._probes:
-                task.cancel()
+            self._probes.stop()
         if time.monotonic() - began > CALM_SECONDS:
             self._delay = 0.0
         self._end(code)
@@ -200,9 +183,7 @@ class Container:
 
     def _last_words(self) -> str:
         path = self.spec.get("terminationMessagePath") or "/dev/termination-log"
-        told = (
-            logs.tail(self._folder / "rootfs" / path.lstrip("/"), 80, 4096).decode("utf-8", "replace").strip()
-        )
+        told = logs.tail(self._rootfs / path.lstrip("/"), 80, 4096).decode("utf-8", "replace").strip()
         return told or logs.last_words(self.log)
 
     def _not_started(self, message: str, again: bool) -> int:
@@ -302,53 +283,30 @@ class Container:
         self.state.restarts += 1 if again else 0
         self.state.identity = uuid.uuid4().hex
 
-    def _prepare(self, image: Image) -> _Program:
-        """A fresh root folder with the volumes linked in, and what to start there. Blocking."""
-        rootfs = self._folder / "rootfs"
-        shutil.rmtree(rootfs, ignore_errors=True)
-        shutil.copytree(image.rootfs, rootfs, symlinks=True)
-        (rootfs / "tmp").mkdir(exist_ok=True)
-        mount(self.spec, self._context.volumes, rootfs)
-        (self._folder / "image").write_text(image.digest)
-        return self._describe(image.config, rootfs)
+    def _prepare(self, image: Image) -> Program:
+        fill(self._rootfs, image, self.spec, self._context.volumes)
+        return self._describe(image)
 
-    def _describe(self, config: Mapping[str, Any], rootfs: Path) -> _Program:
-        context = self._context
-        pod = context.pod()
-        ports = [int(p["containerPort"]) for p in self.spec.get("ports") or []]
-        own = resolve_env(pod, self.spec, config, context.address, context.lookup)
+    def _describe(self, image: Image) -> Program:
+        context, pod = self._context, self._context.pod()
         services = self._machine.services(pod["metadata"]["namespace"])
-        env = process_env(own, rootfs, context.address, ports, services)
-        argv = command(self.spec, config, env, rootfs)
-        return _Program(argv, env, working_folder(self.spec, config, rootfs), rootfs)
+        return describe(
+            pod, self.spec, image, self._rootfs, context.address, lookup=context.lookup, services=services
+        )
 
-    def _adopted_program(self) -> _Program | None:
+    def _adopted_program(self) -> Program | None:
         """What probes by command need; None when the image is gone."""
         with contextlib.suppress(OutsideError, OSError):
             image = self._machine.images.find(self.spec["image"])
             if image is not None:
-                return self._describe(image.config, self._folder / "rootfs")
+                return self._describe(image)
         return None
 
     # -- probes and hooks ----------------------------------------------------------------------------------
 
-    def _begin_probes(self) -> None:
-        startup = Probe.of(self.spec.get("startupProbe"))
-        readiness = Probe.of(self.spec.get("readinessProbe"))
-        liveness = Probe.of(self.spec.get("livenessProbe"))
-        self.up.clear()
-        if startup is None or self.state.started:
-            self._is_up()
-        else:
-            self._probe(self._until_started(startup))
-        if readiness is not None:
-            self._probe(self._watch_readiness(readiness))
-        if liveness is not None:
-            self._probe(self._watch_liveness(liveness))
-
-    def _probe(self, work: Awaitable[None]) -> None:
-        self._probes = [t for t in self._probes if not t.done()]
-        self._probes.append(asyncio.ensure_future(work))
+    def _prober(self) -> Prober:
+        told = Reactions(self._is_up, self._set_ready, self._is_unhealthy, self._kill)
+        return Prober(self.spec, self._context.address, self.execute, told)
 
     def _is_up(self) -> None:
         self.state.started = True
@@ -357,66 +315,23 @@ class Container:
         self.up.set()
         self._context.changed()
 
-    async def _until_started(self, probe: Probe) -> None:
-        await asyncio.sleep(probe.delay)
-        failures = 0
-        while True:
-            result = await attempt(probe, self.spec, self._context.address, self.execute)
-            if result.ok:
-                return self._is_up()
-            failures += 1
-            self._event(WARNING, "Unhealthy", f"Startup probe failed: {result.message}")
-            if failures >= probe.failures:
-                return await self._kill("startup", probe)
-            await asyncio.sleep(min(probe.period, FAST_PROBE_SECONDS * 2) if failures < 2 else probe.period)
-
-    async def _watch_readiness(self, probe: Probe) -> None:
-        """Asked often until ready for the first time (a slow period should not slow a rollout), then as written."""
-        await self.up.wait()
-        await asyncio.sleep(probe.delay)
-        began, good, bad = time.monotonic(), 0, 0
-        while True:
-            result = await attempt(probe, self.spec, self._context.address, self.execute)
-            good, bad = (good + 1, 0) if result.ok else (0, bad + 1)
-            if not result.ok and time.monotonic() - began > min(probe.period, 5.0):
-                self._event(WARNING, "Unhealthy", f"Readiness probe failed: {result.message}")
-            if good >= probe.successes:
-                self._set_ready(True)
-            elif bad >= probe.failures:
-                self._set_ready(False)
-            starting = not self.state.ready and time.monotonic() - began < max(30.0, probe.period)
-            await asyncio.sleep(min(probe.period, FAST_PROBE_SECONDS) if starting else probe.period)
-
     def _set_ready(self, ready: bool) -> None:
         if self.state.ready != ready:
             self.state.ready = ready
             self._context.changed()
 
-    async def _watch_liveness(self, probe: Probe) -> None:
-        await self.up.wait()
-        await asyncio.sleep(probe.delay)
-        failures = 0
-        while True:
-            result = await attempt(probe, self.spec, self._context.address, self.execute)
-            failures = 0 if result.ok else failures + 1
-            if not result.ok:
-                self._event(WARNING, "Unhealthy", f"Liveness probe failed: {result.message}")
-            if failures >= probe.failures:
-                return await self._kill("liveness", probe)
-            await asyncio.sleep(probe.period)
+    def _is_unhealthy(self, message: str) -> None:
+        self._event(WARNING, "Unhealthy", message)
 
     async def _kill(self, what: str, probe: Probe) -> None:
-        told = f"Container {self.name} failed {what} probe, will be restarted"
-        self._event(NORMAL, "Killing", told)
+        self._event(NORMAL, "Killing", f"Container {self.name} failed {what} probe, will be restarted")
         grace = probe.action.get("terminationGracePeriodSeconds")
         if grace is None:
             grace = self._context.pod()["spec"].get("terminationGracePeriodSeconds", 30)
         self._set_ready(False)
-        running = self._process
-        if running is not None:
-            # The end cancels this very task; stopping must go on regardless.
-            stopping = asyncio.ensure_future(running.stop(float(grace)))
-            await asyncio.shield(stopping)
+        if self._process is not None:
+            # The end cancels the very task we run in; stopping must go on regardless.
+            await asyncio.shield(asyncio.ensure_future(self._process.stop(float(grace))))
 
     async def _post_start(self) -> None:
         hook = (self.spec.get("lifecycle") or {}).get("postStart") or {}
@@ -427,28 +342,9 @@ class Container:
 
     async def execute(self, words: Sequence[str], within: float) -> tuple[int, str]:
         """Runs a command in the container's folder and environment; (exit code, output)."""
-        program = self._program
-        if program is None:
+        if self._program is None:
             return 1, "the container's program is not known"
-        try:
-            argv = resolve_program(words, program.env, program.rootfs) if words else []
-        except StartError as error:
-            return 127, str(error)
-        child = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=program.cwd,
-            env=program.env,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            output, _ = await asyncio.wait_for(child.communicate(), within)
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-        return child.returncode or 0, output.decode("utf-8", "replace")
+        return await self._program.execute(words, within)
 
     # -- stopping ------------------------------------------------------------------------------------------
 
@@ -456,8 +352,8 @@ class Container:
         """preStop, SIGTERM, and SIGKILL when `grace` seconds have passed; returns when the process is gone."""
         self._stopping = True
         running = self._process
-        for task in self._probes:
-            task.cancel()
+        if self._probes is not None:
+            self._probes.stop()
         if running is None or not running.running:
             return
         until = time.monotonic() + grace
