@@ -159,6 +159,7 @@ def test_configuration_reaches_the_process_as_environment_and_files(
     env = dict(line.split("=", 1) for line in web(f"http://{address}/env").splitlines() if "=" in line)
     assert (env["MODE"], env["WORD"]) == ("fast", "open sesame")
     assert env["HOST"] == env["POD_IP"] and env["PORT"] == "8080"
+    assert env["HOSTNAME"] in pod_names(kubectl, name)
     assert env[f"{name.upper().replace('-', '_')}_SERVICE_HOST"] == "127.0.0.1"
     assert not {"SSH_AUTH_SOCK", "KUBECONFIG", "PYTEST_CURRENT_TEST"} & env.keys()
     assert web(f"http://{address}/file/config/MODE") == "fast"
@@ -203,6 +204,10 @@ def test_a_stopping_pod_finishes_its_work_within_its_grace_period(
 def owned_by_app(kubectl: Shell, name: str) -> list[Any]:
     found: list[Any] = kubectl.get("pods", "-l", f"app={name}")["items"]
     return found
+
+
+def pod_names(kubectl: Shell, name: str) -> set[str]:
+    return {p["metadata"]["name"] for p in owned_by_app(kubectl, name)}
 
 
 def test_deployments_with_overlapping_selectors_leave_each_others_pods_alone(

@@ -80,6 +80,7 @@ def describe(
     """What to start in a filled `rootfs`. Blocking (ConfigMaps, Secrets); raises ConfigError or StartError."""
     ports = [int(port["containerPort"]) for port in container.get("ports") or []]
     own = resolve_env(pod, container, image.config, address, lookup)
-    env = process_env(own, rootfs, address, ports, services)
+    host = {"HOSTNAME": pod["spec"].get("hostname") or pod["metadata"]["name"]}
+    env = process_env(own, rootfs, address, ports, {**host, **services})
     argv = command(container, image.config, env, rootfs)
     return Program(argv, env, working_folder(container, image.config, rootfs), rootfs)
