@@ -102,11 +102,11 @@ def first_failure(rng: np.random.Generator, cell: Cell, source: str) -> int | No
     """The minute at which one canary is failed, or None."""
     canary, control = arms(rng, cell, cell.bad, CHECKS)
     data = counts([(a, b) for a, b in canary], [(a, b) for a, b in control])
-    events = np.cumsum(data.bad_canary + data.bad_control)
+    events: FloatArray = np.cumsum(data.bad_canary + data.bad_control, dtype=np.float64)
     if source == "history":
         phi = np.full(CHECKS, history_phi(rng, cell))
     else:
-        phi = assumed(events, 60.0 * np.arange(1, CHECKS + 1))
+        phi = assumed(events, 60.0 * np.arange(1, CHECKS + 1, dtype=np.float64))
     fails = np.flatnonzero(course(CHECK, data, phi, cell.alpha).fails)
     return int(fails[0]) + 1 if len(fails) else None
 
