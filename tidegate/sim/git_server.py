@@ -336,7 +336,10 @@ def _environment() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serves until SIGTERM or Ctrl-C; prints one JSON line with the address when ready."""
+    """Serves until SIGTERM or Ctrl-C; prints one JSON line with the address when ready.
+
+    `GIT_SERVER_USER` and `GIT_SERVER_PASSWORD` in the environment turn basic authentication on.
+    """
     parser = argparse.ArgumentParser(prog="python -m tidegate.sim.git_server", description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder of the bare repositories")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")

@@ -293,6 +293,22 @@ def test_old_locks_and_half_packs_are_removed_and_young_ones_are_not(
     assert young.exists()
 
 
+def test_clones_that_a_dead_process_never_finished_are_removed(mirror: Mirror, clone: Any) -> None:
+    clone.write(FILES)
+    folder = mirror._store.folder
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    dead, living = folder / f".tmp-{ended.pid}-x", folder / f".tmp-{os.getpid()}-x"
+    for path in (dead, living):
+        (path / "objects").mkdir(parents=True)
+    from tidegate.adapters.git.locks import remove_orphans
+
+    remove_orphans(folder)
+    assert dead.exists()  # too young
+    remove_orphans(folder, older_than=0)
+    assert (dead.exists(), living.exists()) == (False, True)
+
+
 def test_an_old_lock_on_our_scratch_ref_does_not_stop_commits(
     server: GitServer, clone: Any, settings: Callable[..., Settings]
 ) -> None:

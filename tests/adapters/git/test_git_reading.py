@@ -374,13 +374,43 @@ def test_export_needs_an_empty_folder(mirror: Mirror, clone: Any, tmp_path: Path
         mirror.export(sha, tmp_path / "out")
 
 
+def test_a_repository_on_disk_works_where_the_protocol_is_allowed(
+    server: GitServer, clone: Any, settings: Callable[..., Settings]
+) -> None:
+    sha = clone.write(FILES)
+    for url in (str(server.path("fleet")), f"file://{server.path('fleet')}"):
+        mirror = Mirror(url, settings(git_protocols="file"))
+        assert mirror.fetch("main") == {"main": sha}
+        assert mirror.tree(sha) == FILES
+    assert mirror.commit("main", lambda tree: {"a": b"1"}, "x").pushed
+
+
+def test_an_unknown_id_is_no_reason_to_clone_again(mirror: Mirror, clone: Any) -> None:
+    sha = clone.write(FILES)
+    mirror.fetch("main")
+    before = mirror._store.path.stat().st_ino
+    unknown = "1" * 40
+    assert len(mirror.log("main", since=unknown)) == 1
+    assert not mirror.is_ancestor(unknown, sha)
+    for call in (
+        lambda: mirror.log(unknown),
+        lambda: mirror.height(unknown),
+        lambda: mirror.is_ancestor(sha, unknown),
+    ):
+        with pytest.raises(NotFound):
+            call()
+    with pytest.raises(NotFound):
+        mirror.blobs(sha, [unknown])
+    assert mirror._store.path.stat().st_ino == before
+
+
 # -- names that must not become options ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "url",
     ["--upload-pack=touch /tmp/x", "-oProxyCommand=x", "ext::sh -c touch% x", "file:///etc", "/etc", "git://x/y", "",
-     "http://-x/y", "ssh://-oProxyCommand=x/y", "http://a b/c", "http://a/\nb", "git@host:repo", "fd::17"],
+     "http://-x/y", "ssh://-oProxyCommand=x/y", "http://a b/c", "http://a/\nb", "git@host:repo", "fd::17", "relative/path"],
 )  # fmt: skip
 def test_addresses_that_could_do_harm_are_refused(settings: Callable[..., Settings], url: str) -> None:
     with pytest.raises(SpecError):

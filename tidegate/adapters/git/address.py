@@ -40,6 +40,10 @@ class Address:
         address = _split(url)
         if address.host.startswith("-"):
             raise SpecError(f"git url {redact(url)!r}: the host begins with '-'; write https://host/path.git")
+        if address.protocol == "file" and "://" not in url and not url.startswith("/"):
+            raise SpecError(
+                f"git url {url!r}: a relative path; write it from the root, or https://host/path.git"
+            )
         allowed = [name for name in protocols.split(":") if name]
         if address.protocol not in allowed:
             raise SpecError(

@@ -131,7 +131,9 @@ class Commits:
         """Whether `new` contains `old`; unknown commits are in nothing."""
         if old == new:
             return True
-        return self._store.run("merge-base", "--is-ancestor", old, new, ok=(0, 1, 128)).code == 0
+        if self._store.object(old) is None:
+            return False
+        return self._store.run("merge-base", "--is-ancestor", old, new, ok=(0, 1)).code == 0
 
     # -- commits kept while the remote was down --------------------------------------------------------------
     def pending(self) -> tuple[str, ...]:

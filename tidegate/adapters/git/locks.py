@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +91,22 @@ def remove_leftovers(mirror: Path, *, older_than: float = STALE_SECONDS) -> list
                     path.unlink()
                     removed.append(path)
     return removed
+
+
+def remove_orphans(folder: Path, *, older_than: float = STALE_SECONDS) -> None:
+    """Deletes folders `.tmp-<pid>-…` whose process has ended: clones that were never finished."""
+    limit = time.time() - older_than
+    for path in folder.glob(".tmp-*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            if path.stat().st_ctime <= limit and not _is_running(int(path.name.split("-")[1])):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -169,7 +169,7 @@ class Mirror:
         """Commits, newest first; those that touched `paths` (folders, files, `**` patterns); empty without a
         tip.
 
-        `since`: a commit id (that one and what it contains are left out) or a time.
+        `since`: a commit id (that one and what it contains are left out; unknown ones are ignored) or a time.
         """
         sha = branch_or_sha if _is_id(branch_or_sha) else self.tip(branch_or_sha)
         if sha is None:
@@ -177,7 +177,9 @@ class Mirror:
         words = ["log", "-z", f"--format=tformat:{FORMAT}", "--no-show-signature"]
         words += [f"--max-count={int(limit)}"] if limit is not None else []
         words += [f"--since={since.isoformat()}"] if isinstance(since, datetime) else []
-        span = [sha, f"^{object_id(since)}"] if isinstance(since, str) else [sha]
+        span = [sha]
+        if isinstance(since, str) and self._store.object(object_id(since)):
+            span.append(f"^{since}")
         words += [*span, "--", *(f":(top,glob){path}" for path in paths if path)]
         return self._at(sha, lambda: list(parse(self._store.run(*words).out)))
 

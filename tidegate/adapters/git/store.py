@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tidegate.adapters.git import access
 from tidegate.adapters.git.address import Address
 from tidegate.adapters.git.failures import Corrupt, DiskFull, failure
-from tidegate.adapters.git.locks import locked, remove_leftovers, try_exclusive
+from tidegate.adapters.git.locks import locked, remove_leftovers, remove_orphans, try_exclusive
 from tidegate.errors import OutsideError, Rejected, Unreachable
 from tidegate.settings import Settings
 
@@ -178,9 +178,13 @@ class Store:
         digest = hashlib.sha256(name.encode()).hexdigest()[:12]
         return locked(self.folder / f"{self.address.key}.{digest}.lock", timeout=4 * self.timeout)
 
+    def _aside(self) -> Path:
+        """A place beside the mirrors, named after its owner, so that it can be removed when that is dead."""
+        return self.folder / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
+
     def _create(self, path: Path) -> None:
         """Built aside and renamed, so a half-made mirror is never seen."""
-        draft = self.folder / f".tmp-{uuid.uuid4().hex}"
+        draft = self._aside()
         try:
             self.run("init", "--quiet", "--bare", "--template=", "--", str(draft))
             with (draft / "config").open("a") as config:
@@ -207,7 +211,7 @@ class Store:
         Commits that were kept while the remote was down are carried over as far as they can still be read.
         """
         log.warning("mirror of %s is damaged: cloning it again", self.address.url)
-        old = self.folder / f".tmp-{uuid.uuid4().hex}"
+        old = self._aside()
         branches = tuple(_refs(self.path, "refs/remotes/origin/"))
         try:
             with locked(self._lock):
@@ -253,6 +257,7 @@ class Store:
         if not self.exists:
             return
         with try_exclusive(self._lock) as mine:
+            remove_orphans(self.folder)
             for path in remove_leftovers(self.path) if mine else ():
                 log.warning("mirror of %s: removed %s, left by a killed process", self.address.url, path.name)
         if len(list((self.path / "objects" / "pack").glob("*.pack"))) > PACKS_BEFORE_REPACKING:
@@ -277,7 +282,7 @@ class Reader:
     def __init__(self, driver: Command) -> None:
         self._process = driver.execute(["git", "cat-file", "--batch"], subprocess.PIPE, as_process=True)
         assert self._process.proc is not None
-        self.close = weakref.finalize(self, _end, self._process.proc)
+        self.close = weakref.finalize(self, _end, self._process.proc, os.getpid())
         """Ends the process; at the latest when the thread ends."""
 
     def read(self, name: str) -> Object | None:
@@ -299,7 +304,9 @@ class Reader:
         return Object(words[0], words[1], data[:-1])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() != owner:  # a fork inherited it
+        return
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             if pipe is not None:
