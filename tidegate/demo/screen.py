@@ -58,11 +58,14 @@ class Screen:
     def line(self, place: str, text: str, *, style: str = "", seconds: float | None = None) -> None:
         """Something that happened: a clock since the chapter's start (or as given), where, what."""
         passed = time.monotonic() - self._zero if seconds is None else seconds
-        row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_column(width=6, justify="right", style="dim", no_wrap=True)
-        row.add_column(width=11, no_wrap=True)
+        head = f"{clock(passed):>6}  {place:<11} "
+        if not self.is_live:
+            self.console.print(Text(head + text), soft_wrap=True)
+            return
+        row = Table.grid()
+        row.add_column(width=len(head), no_wrap=True)
         row.add_column(overflow="fold")
-        row.add_row(clock(passed), Text(place, style="cyan"), Text(text, style=style))
+        row.add_row(Text.assemble((head[:8], "dim"), (head[8:], "cyan")), Text(text, style=style))
         self.console.print(row)
 
     def status(self, text: str) -> None:

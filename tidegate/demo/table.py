@@ -30,12 +30,12 @@ class Told:
 
 def closing(releases: list[Told]) -> Table:
     """One row per release."""
-    table = Table(box=box.SIMPLE_HEAD, title="What happened", title_style="bold", title_justify="left")
-    table.add_column("release", no_wrap=True)
-    table.add_column("push to\nstaging", justify="right")
-    table.add_column("push to\nproduction", justify="right")
+    table = Table(box=box.SIMPLE_HEAD, title="What happened (times since the push)", title_justify="left")
+    table.add_column("release", max_width=28)
+    table.add_column("staging", justify="right")
+    table.add_column("production", justify="right")
     table.add_column("what the gate said", overflow="fold", ratio=1)
-    table.add_column("requests\nit hurt", justify="right")
+    table.add_column("requests\nit hurt", justify="right", no_wrap=True)
     for told in releases:
         table.add_row(
             f"{told.number}  {told.course.release}\n[dim]{told.pushed.subject}[/dim]",
@@ -59,7 +59,15 @@ def gate(course: Course) -> str:
         return "no gate: the first release has nothing to compare with"
     started = _started(course)
     took = f" after {(verdict.at - started).total_seconds():.0f} s of canary" if started else ""
-    return f"{verdict.data.get('outcome')}{took}: {verdict.message}"
+    return f"{verdict.data.get('outcome')}{took}. {_sentence(verdict)}"
+
+
+def _sentence(verdict: Record) -> str:
+    """What decided a failure; of a success the comparison, and how many others agree."""
+    first, *others = verdict.data.get("parts") or [{"message": verdict.message}]
+    if verdict.data.get("outcome") != "Successful" or not others:
+        return verdict.message
+    return f"{first['message']}; {', '.join(part['check'] for part in others)} as they should be"
 
 
 def _started(course: Course) -> datetime | None:
