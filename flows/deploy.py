@@ -63,7 +63,7 @@ async def _until_done(app: str, stage: str) -> State[Any]:
                     await _make(app, stage, view, move)
                 except _NotWell as problem:
                     undone = str(problem)
-                    await promoting.write_rollback(app, stage, view, RollBack(undone, view.verdict))
+                    await promoting.write_rollback(app, stage, view, RollBack(undone))
 
 
 async def _make(app: str, stage: str, view: StageView, move: Render | Shift | Deploy | Finish) -> None:

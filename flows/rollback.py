@@ -21,8 +21,8 @@ async def rollback(app: str, stage: str, to: str = "", reason: str = "", by: str
             async with in_charge(app, stage):
                 message = await byhand.rollback(app, stage, to, reason, by)
                 state = await deploy(app, stage, to or "the release before", return_state=True)
-        except Busy as busy:
-            return Failed(name="Refused", message=str(busy))
+        except Busy:
+            return Completed(message=await byhand.hold(app, stage, to, reason, by))
         if state.is_completed():
             return Completed(message=message)
         return Failed(name=state.name, message=state.message)

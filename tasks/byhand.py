@@ -41,6 +41,15 @@ async def rollback(app: str, stage: str, to: str, reason: str, by: str) -> str:
     )
 
 
+@task(task_run_name="hold in {stage}", **patient)
+async def hold(app: str, stage: str, to: str, reason: str, by: str) -> str:
+    """Hold what another run deploys; that run undoes it at its next look."""
+    call = byhand.hold_for_the_run
+    return await in_thread(
+        call, desk(app, stage), to or None, reason, by=by or "tidegate", flow_run=flow_run()
+    )
+
+
 @task(task_run_name="approve {stage}", **patient)
 async def approve(app: str, stage: str, by: str, release: str, reason: str) -> str:
     """Put the yes on record and say so to whoever listens."""

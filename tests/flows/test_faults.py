@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 
 import yaml
 
 from tests.flows.town import Shop, Town, eventually, outcome
 from tidegate.domain.records import Kind
+from tidegate.processes import Processes
+from tidegate.up import ROOT, program_path
 
 
 def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: Town) -> None:
@@ -77,3 +81,39 @@ def test_a_prefect_server_that_restarts_in_the_middle_is_not_noticed_by_the_rele
 def outcome_or_crash(process) -> None:  # type: ignore[no-untyped-def]
     """The run may finish or give up while its server is away; both are fine, Git and cluster decide."""
     process.communicate(timeout=240)
+
+
+def test_with_the_database_deleted_and_everything_killed_the_next_push_goes_on(the_town: Town) -> None:
+    shop = Shop(the_town, "phoenix", replicas=1, canary=False)
+    the_town.up.register(the_town.platform)
+    shop.release("1")
+    assert the_town.run("deliver", app="phoenix")["name"] == "Completed"
+    kill(the_town, "prefect-server", "cluster")
+    shutil.rmtree(the_town.platform.home)
+    shutil.rmtree(the_town.home / "state" / "mirrors")
+    the_town.processes.children["cluster"].start()
+
+    with Processes(the_town.home / "again") as processes:
+        env = {**the_town.env, "PATH": program_path(), "PYTHONUNBUFFERED": "1"}
+        env["PREFECT_API_URL"] = ""
+        up = processes.start("up", [sys.executable, "-m", "tidegate.up"], env=env, cwd=ROOT, restart=False)
+        eventually("it is up", lambda: "The runner is up" in up.log.read_text(), seconds=120)
+        shop.push("2")
+        eventually("2 is live", lambda: _answers(shop) == "2", seconds=240)
+    the_town.processes.children["prefect-server"].start()
+    the_town.up.wait_server(the_town.platform)
+    assert [r.kind for r in shop.records("production")] == [Kind.Promotion, Kind.Sync] * 2
+
+
+def kill(town: Town, *names: str) -> None:
+    for name in names:
+        child = town.processes.children[name]
+        child.popen.kill()
+        child.popen.wait()
+
+
+def _answers(shop: Shop) -> str:
+    try:
+        return shop.version()
+    except OSError:
+        return ""

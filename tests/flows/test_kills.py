@@ -71,6 +71,5 @@ def _nothing_happened_twice(shop: Shop) -> None:
     assert {what: count for what, count in told.items() if count > 1} == {}
     promoted = Counter(line for line in shop.config_log() if line.startswith("Promote"))
     assert {line: count for line, count in promoted.items() if count > 1} == {}
-    kept = [r for r in shop.records("production", Kind.Sync)]
-    good = {r.release for r in kept}
+    good = {r.release for r in shop.records("production", Kind.Sync)}
     assert shop.deployments()["shop"]["metadata"]["generation"] == len(good)

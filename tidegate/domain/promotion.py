@@ -115,6 +115,8 @@ class Intent:
     commit: str
     release: str
     config_commit: str
+    restored: bool = False
+    """Whether it brings back an earlier state: that is applied at once, no canary asks whether it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ def _rewritten(view: StageView) -> Move | None:
 
 def _restored(view: StageView) -> Move | None:
     """What a rollback has made the intent may be applied without asking Git again."""
-    if _synced(view) or view.intent is None or view.good is None or view.calls_for_canary:
+    if _synced(view) or view.intent is None or not view.intent.restored:
         return None
     return Deploy(f"{view.app} {view.intent.release} → {view.stage.name}")
 
@@ -296,7 +298,7 @@ def _synced(view: StageView) -> bool:
 def _go_on(view: StageView) -> Move | None:
     if view.intent is None or _synced(view):
         return None
-    if view.stage.rollout and view.good and view.calls_for_canary:
+    if view.stage.rollout and view.good and view.calls_for_canary and not view.intent.restored:
         return _canary(view)
     return Deploy(f"{view.app} {view.intent.release} → {view.stage.name}")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tidegate.domain.plan import Plan
-from tidegate.domain.promotion import StageView
+from tidegate.domain.promotion import Good, Intent, StageView
 from tidegate.domain.release import Release
-from tidegate.errors import Refused
-from tidegate.operations import intent, restore, sync
+from tidegate.errors import Conflict, Refused
 from tidegate.operations import promote as promotion
+from tidegate.operations import record, restore, sync
 from tidegate.operations.desk import Desk, Fence
 from tidegate.operations.fence import holding
 from tidegate.operations.look import look, read_git, releases_of, render
@@ -48,23 +50,60 @@ def promote(desk: Desk, release: str, *, fence: Fence, flow_run: str = "") -> st
     return promotion.promote(desk, found, view, fence=fence, flow_run=flow_run)
 
 
-def restore_git(desk: Desk, to: str | None, reason: str, *, by: str, fence: Fence, flow_run: str = "") -> str:
-    """Hold what is there and restore an earlier state in Git, also while the remote is away; says what was done."""
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """What a rollback by hand leaves and where it goes."""
+
+    intent: Intent
+    target: Good
+    why: str
+    is_unfinished: bool
+    """Whether the intent is still on its way: a run may be busy with it."""
+
+
+def _undoing(desk: Desk, to: str | None, reason: str, by: str) -> Undoing:
     seen = read_git(desk)
     if seen.intent is None:
         raise Refused(f"{desk.app}: nothing was ever live in {desk.stage.name}")
-    unfinished = seen.good and seen.good.commit != seen.intent.commit
-    target = seen.good if unfinished and seen.good and not to else restore.earlier(desk, to)
+    is_unfinished = bool(seen.good and seen.good.commit != seen.intent.commit)
+    target = seen.good if is_unfinished and seen.good and not to else restore.earlier(desk, to)
     if target.commit == seen.intent.commit:
         raise Refused(f"{desk.app} {target.release} is already what should be live in {desk.stage.name}")
-    why = reason or f"rolled back by {by}"
-    restore.restore(desk, seen.intent, target, why, fence=fence, by=by, flow_run=flow_run, offline=True)
-    return f"{desk.app} {seen.intent.release} rolled back to {target.release} in {desk.stage.name}: {why}"
+    return Undoing(seen.intent, target, reason or f"rolled back by {by}", is_unfinished)
+
+
+def restore_git(desk: Desk, to: str | None, reason: str, *, by: str, fence: Fence, flow_run: str = "") -> str:
+    """Hold what is there and restore an earlier state in Git, also while the remote is away; says what was done."""
+    it = _undoing(desk, to, reason, by)
+    restore.restore(desk, it.intent, it.target, it.why, fence=fence, by=by, flow_run=flow_run, offline=True)
+    return f"{desk.app} {it.intent.release} rolled back to {it.target.release} in {desk.stage.name}: {it.why}"
+
+
+def hold_for_the_run(desk: Desk, to: str | None, reason: str, *, by: str, flow_run: str = "") -> str:
+    """Hold what another run is busy with; that run sees it at its next look and undoes it. `Refused` otherwise."""
+    it = _undoing(desk, to, reason, by)
+    if to or not it.is_unfinished:
+        raise Refused(
+            f"{desk.app} {desk.stage.name} is being worked on by another run; try again when it has ended"
+        )
+    records = restore.decision(desk, it.intent, it.target, it.why, None, flow_run=flow_run, by=by)
+    record.append_missing(desk, records, offline=True)
+    return f"{desk.app} {it.intent.release} is held in {desk.stage.name}; the run that deploys it undoes it: {it.why}"
 
 
 def rollback(desk: Desk, to: str | None, reason: str, *, by: str) -> str:
-    """The whole rollback in this process: Git, then the cluster, then the record; returns the sentence."""
-    with holding(desk, f"rollback by {by}") as fence:
+    """The whole rollback in this process: Git, then the cluster, then the record; returns the sentence.
+
+    While a run deploys, its release is held and that run undoes it.
+    """
+    try:
+        return _rollback(desk, to, reason, by)
+    except Conflict:
+        return hold_for_the_run(desk, to, reason, by=by)
+
+
+def _rollback(desk: Desk, to: str | None, reason: str, by: str) -> str:
+    with holding(desk, f"rollback by {by} {secrets.token_hex(4)}") as fence:
         message = restore_git(desk, to, reason, by=by, fence=fence)
         view = _view(desk)
         started = datetime.now(UTC)
@@ -83,6 +122,3 @@ def _view(desk: Desk) -> StageView:
     return StageView(
         app=desk.app, stage=desk.stage, now=datetime.now(UTC), intent=seen.intent, good=seen.good
     )
-
-
-__all__ = ["find_release", "intent", "plan", "promote", "restore_git", "rollback"]

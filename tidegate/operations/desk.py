@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate import plugins
 from tidegate.adapters.git import Mirror
 from tidegate.adapters.ledger import Ledger
+from tidegate.domain.gate import Sample
 from tidegate.domain.plan import Owner
 from tidegate.settings import Settings
 from tidegate.spec import Application, Stage
@@ -37,6 +38,8 @@ class Desk:
     metrics: Any
     traffic: Any
     checks: tuple[Any, ...]
+    samples: dict[str, Mapping[str, Sequence[Sample]]] = field(default_factory=dict, compare=False)
+    """What this process has seen of a canary so far, by its commit: silence is only known to who asked then."""
 
     @property
     def app(self) -> str:

@@ -14,7 +14,7 @@ from tidegate.domain.manifests import Manifest, files, images, parse, ref
 from tidegate.domain.promotion import Good, Held, Hold, Intent, Reason, StageView, soak_ends
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Evidence, Image, Release
-from tidegate.domain.rollout import TRACK, Canary, changed_deployments, read_canary
+from tidegate.domain.rollout import TRACK, Canary, changed_deployments, read_canary, stable_replicas
 from tidegate.domain.tracking import tracked_by
 from tidegate.errors import SpecError, Unreachable
 from tidegate.operations import judge
@@ -55,7 +55,8 @@ def look(desk: Desk, now: datetime) -> StageView:
     candidate, waiting = candidate_of(desk, seen.records, releases, now, promoted)
     calls_for_canary = bool(changed_deployments(seen.good_manifests, seen.intent_manifests))
     synced = bool(seen.intent and seen.good and seen.intent.commit == seen.good.commit)
-    canary = None if synced else read_canary(canaries(desk))
+    found = [] if synced else canaries(desk)
+    canary = read_canary(found)
     trying = canary if canary and seen.intent and canary.commit == seen.intent.commit else None
     return StageView(
         app=desk.app,
@@ -73,9 +74,9 @@ def look(desk: Desk, now: datetime) -> StageView:
         newest_held=max((releases[h.release].order for h in held if h.release in releases), default=None),
         approvals=approvals(stage_records),
         canary=canary,
-        canary_health=_canary_health(desk, trying),
+        canary_health=_health(desk, found) if trying else None,
         calls_for_canary=calls_for_canary,
-        verdict=_verdict(desk, trying, now),
+        verdict=_verdict(desk, trying, found, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
         pending=len(desk.target.look(desk.owner, seen.intent_manifests).writes) if synced else 0,
         problem=seen.problem,
@@ -157,7 +158,7 @@ def tree(desk: Desk, commit: str) -> tuple[Manifest, ...]:
 def read_intent(desk: Desk, commit: str) -> Intent:
     """What the rendered branch says about itself at a commit."""
     data = json.loads(desk.config.read(commit, RELEASE_FILE))
-    return Intent(commit=commit, release=data["release"], config_commit=data["config_commit"])
+    return Intent(commit, data["release"], data["config_commit"], restored="restored_from" in data)
 
 
 def releases_of(records: Iterable[Record]) -> dict[str, Release]:
@@ -284,14 +285,11 @@ def canaries(desk: Desk) -> list[Manifest]:
     return [m for m in found if tracked_by(m) == str(desk.owner)]
 
 
-def _canary_health(desk: Desk, canary: Canary | None) -> Health | None:
-    if canary is None:
-        return None
-    refs = [ref(m) for m in canaries(desk)]
-    return desk.target.wait(refs, deadline_seconds=0, interrupted=lambda: None)
+def _health(desk: Desk, live: Sequence[Manifest]) -> Health:
+    return desk.target.wait([ref(m) for m in live], deadline_seconds=0, interrupted=lambda: None)
 
 
-def _verdict(desk: Desk, canary: Canary | None, now: datetime) -> Verdict | None:
+def _verdict(desk: Desk, canary: Canary | None, live: Sequence[Manifest], now: datetime) -> Verdict | None:
     if canary is None or desk.stage.gate is None:
         return None
-    return judge.judge(desk, canary, now)
+    return judge.judge(desk, canary, sum(map(stable_replicas, live)), now)

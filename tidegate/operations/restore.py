@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidegate.adapters.git import Tree
-from tidegate.domain.gate import Verdict
+from tidegate.domain.gate import Outcome, Verdict
 from tidegate.domain.gate.evidence import to_data
 from tidegate.domain.promotion import Good, Intent, Reason
 from tidegate.domain.records import Kind, Record
@@ -18,6 +18,9 @@ from tidegate.operations import record
 from tidegate.operations.desk import Desk, Fence
 from tidegate.operations.intent import commit_tree, read_about
 from tidegate.operations.look import RELEASE_FILE
+
+_REASONS = (Outcome.Failed, Outcome.Error, Outcome.Inconclusive)
+"""Verdicts that are a reason to undo; with any other, something else was."""
 
 
 def decision(
@@ -41,7 +44,8 @@ def decision(
 
     key = f"failed:{bad or intent.commit}"
     held = f"{desk.app} {intent.release} is held in {where}: {message}"
-    records = [verdict_record(desk, intent, verdict, flow_run=flow_run)] if verdict else []
+    said = verdict if verdict and verdict.outcome in _REASONS else None
+    records = [verdict_record(desk, intent, said, flow_run=flow_run)] if said else []
     records.append(made(Kind.Hold, held, bad, reason=Reason.Person.value, key=key))
     if good:
         back = f"{desk.app} {intent.release} is rolled back to {good.release} in {where}: {message}"
@@ -121,7 +125,7 @@ def _restore_tree(
     subject = f"{desk.app} {good.release} should be live in {desk.stage.name} again"
     trailers = _trailers(desk, good, intent.commit, flow_run)
     commit = commit_tree(desk, written, about, subject, trailers, offline=offline)
-    return Intent(commit=commit, release=good.release, config_commit=config_commit)
+    return Intent(commit, good.release, config_commit, restored=True)
 
 
 def earlier(desk: Desk, to: str | None) -> Good:
