@@ -410,7 +410,8 @@ def test_an_unknown_id_is_no_reason_to_clone_again(mirror: Mirror, clone: Any) -
 @pytest.mark.parametrize(
     "url",
     ["--upload-pack=touch /tmp/x", "-oProxyCommand=x", "ext::sh -c touch% x", "file:///etc", "/etc", "git://x/y", "",
-     "http://-x/y", "ssh://-oProxyCommand=x/y", "http://a b/c", "http://a/\nb", "git@host:repo", "fd::17", "relative/path"],
+     "http://-x/y", "ssh://-oProxyCommand=x/y", "http://a b/c", "http://a/\nb", "git@host:repo", "fd::17",
+     "relative/path"],
 )  # fmt: skip
 def test_addresses_that_could_do_harm_are_refused(settings: Callable[..., Settings], url: str) -> None:
     with pytest.raises(SpecError):
