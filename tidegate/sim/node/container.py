@@ -132,6 +132,7 @@ class Container:
             if not self.state.running:  # the earlier agent died between starting it and writing that down
                 self.state.state = {"running": {"startedAt": timestamp()}}
             return await self._watch()
+        await self._machine.blocking(process.kill_strays, self._run_folder)
         if self.state.running:
             if self.state.interrupted:
                 self.state.interrupted = False

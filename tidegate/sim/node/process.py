@@ -139,11 +139,26 @@ def kill_leftover(folder: Path) -> None:
     """Kills a process group nobody knows any more and waits until it is gone (at most 5 s)."""
     found = adopt(folder)
     if found is None:
+        kill_strays(folder)
         return
     found.signal(signal.SIGKILL)
     until = time.monotonic() + 5.0
     while found.running and time.monotonic() < until:
         time.sleep(0.02)
+
+
+def kill_strays(folder: Path) -> None:
+    """Kills what is left of a run whose shell has died: its process group, as far as it works in our folders."""
+    group = _number(folder / "pid")
+    home = os.path.realpath(folder.parents[1])
+    if group is None:
+        return
+    for pid in psutil.pids():
+        try:
+            if os.getpgid(pid) == group and psutil.Process(pid).cwd().startswith(home + os.sep):
+                os.kill(pid, signal.SIGKILL)
+        except (psutil.Error, OSError):
+            continue
 
 
 def _is_ours(pid: int, folder: Path) -> bool:
