@@ -18,6 +18,8 @@ from types import TracebackType
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psutil
+
 from tidegate import leash
 from tidegate.errors import Unreachable
 
@@ -28,6 +30,8 @@ STEADY_SECONDS = 60.0
 """A child that lived this long is not in a crash loop."""
 LONGEST_BACK_OFF = 30.0
 TAIL_LINES = 12
+MARK = "TIDEGATE_PROCESSES"
+"""In the environment of everything we start, whatever session it is in: the folder of our logs."""
 
 
 def free_port() -> int:
@@ -44,6 +48,24 @@ def answers(url: str) -> bool:
         with urlopen(url, timeout=2) as reply:  # noqa: S310  # nosec B310 -- http only, built by us
             return bool(reply.status < 300)
     except (OSError, HTTPError, ValueError):
+        return False
+
+
+def end_marked(ours: Callable[[Mapping[str, str]], bool]) -> None:
+    """Kill the processes whose environment is ours, and wait until they are gone (at most 5 s)."""
+    found = [
+        process for process in psutil.process_iter() if process.pid != os.getpid() and _is(process, ours)
+    ]
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(found, timeout=5)
+
+
+def _is(process: psutil.Process, ours: Callable[[Mapping[str, str]], bool]) -> bool:
+    try:
+        return ours(process.environ())
+    except (psutil.Error, OSError):
         return False
 
 
@@ -117,7 +139,7 @@ class Child:
         except subprocess.TimeoutExpired:
             log.warning("%s does not stop; killing it", self.name)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, signal.SIGKILL)  # what it left behind in its session
+            os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
 
@@ -126,6 +148,7 @@ class Processes:
 
     def __init__(self, logs: Path, *, grace: float = 15.0) -> None:
         self.logs, self.grace = logs, grace
+        self.mark = {MARK: str(logs.resolve())}
         self.children: dict[str, Child] = {}
 
     def __enter__(self) -> Processes:
@@ -147,7 +170,12 @@ class Processes:
     ) -> Child:
         """Start a child; `env` is added to ours. Its output goes to `<logs>/<name>.log`."""
         child = Child(
-            name, tuple(argv), {**os.environ, **(env or {})}, cwd, self.logs / f"{name}.log", restart
+            name,
+            tuple(argv),
+            {**os.environ, **(env or {}), **self.mark},
+            cwd,
+            self.logs / f"{name}.log",
+            restart,
         )
         self.children[name] = child
         child.start()
@@ -181,3 +209,11 @@ class Processes:
             while self.children:
                 _, child = self.children.popitem()
                 child.stop(time.monotonic() + self.grace)
+            self.end_leftovers()
+
+    def end_leftovers(self) -> None:
+        """Kill what children started in sessions of their own and left behind, or what an earlier us left.
+
+        A runner that was killed leaves flow runs like that. Only processes that carry our mark are touched.
+        """
+        end_marked(lambda env: env.get(MARK) == self.mark[MARK])

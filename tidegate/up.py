@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.errors import Refused, Unreachable
+from tidegate.errors import Refused, TidegateError, Unreachable
 from tidegate.processes import Processes, answers, free_port
 from tidegate.settings import Settings, settings
 
@@ -174,6 +174,7 @@ def up(given: Settings | None = None, *, say: Say = print) -> int:
     home = how.home
     hear_sigterm()
     with contextlib.suppress(KeyboardInterrupt), alone(home), Processes(home / "logs") as processes:
+        processes.end_leftovers()
         parts = Up(processes, home, env={"TIDEGATE_FLEET": absolute(how.fleet)})
         api = os.environ.get("PREFECT_API_URL")
         platform = parts.existing_server(api) if api else parts.start_server()
@@ -192,5 +193,14 @@ def up(given: Settings | None = None, *, say: Say = print) -> int:
     return 0
 
 
+def main() -> int:
+    """`python -m tidegate.up`: one sentence instead of a traceback for what we know can go wrong."""
+    try:
+        return up()
+    except TidegateError as error:
+        print(f"tidegate up: {error}", file=sys.stderr)
+        return error.exit_code
+
+
 if __name__ == "__main__":
-    raise SystemExit(up())
+    raise SystemExit(main())

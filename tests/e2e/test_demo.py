@@ -16,7 +16,8 @@ import pytest
 
 from tidegate.demo.places import Places
 from tidegate.demo.repositories import git
-from tidegate.demo.world import MARK, ROOTFS
+from tidegate.demo.world import ROOTFS
+from tidegate.processes import MARK
 from tidegate.sim.git_server import GitServer
 
 pytestmark = pytest.mark.timeout(1200)
@@ -39,7 +40,7 @@ def left_running(home: Path) -> list[str]:
     for process in psutil.process_iter():
         try:
             env = process.environ()
-            if env.get(MARK) == str(home) or env.get(ROOTFS, "").startswith(f"{home}/"):
+            if env.get(MARK) == str(home / "logs") or env.get(ROOTFS, "").startswith(f"{home}/"):
                 found.append(" ".join(process.cmdline()))
         except (psutil.Error, OSError):
             continue

@@ -94,3 +94,18 @@ time.sleep(600)
     finally:
         parent.kill()
         parent.wait()
+
+
+def test_leaving_ends_also_what_a_child_started_in_a_session_of_its_own(tmp_path: Path) -> None:
+    mother = (
+        "import pathlib, subprocess, time\n"
+        f"child = subprocess.Popen({SLEEP!r}, start_new_session=True)\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(f'{{child.pid}}\\n')\n"
+        "time.sleep(600)"
+    )
+    with Processes(tmp_path) as processes:
+        child = processes.start("mother", [sys.executable, "-c", mother])
+        processes.wait(child, lambda: says(tmp_path / "pid", "\n"), seconds=20)
+        pid = int((tmp_path / "pid").read_text())
+        assert not gone(pid)
+    assert gone(pid)

@@ -19,7 +19,7 @@ from tidegate.demo.scene import Course, Scene
 from tidegate.demo.screen import Screen
 from tidegate.demo.table import Told, closing
 from tidegate.demo.telling import told
-from tidegate.demo.world import World, end_leftovers
+from tidegate.demo.world import World, end_pods
 from tidegate.errors import TidegateError
 from tidegate.processes import Processes
 from tidegate.settings import Settings, settings
@@ -160,7 +160,8 @@ def demo(given: Settings | None = None, *, screen: Screen | None = None, stay: b
     hear_sigterm()
     try:
         with alone(how.home), Processes(places.logs) as processes:
-            end_leftovers(places)
+            processes.end_leftovers()
+            end_pods(places)
             places.clear()
             code = _show(screen, World(processes, places, how), stay)
             screen.say("Stopping everything that was started.")

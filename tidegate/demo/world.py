@@ -6,7 +6,6 @@ comes back where the others look for it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sqlite3
@@ -17,19 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import psutil
-
 from tidegate.demo import repositories
 from tidegate.demo.places import ROOT, Places
 from tidegate.demo.prometheus import Prometheus, binary
-from tidegate.processes import Child, Processes, free_port
+from tidegate.processes import Child, Processes, end_marked, free_port
 from tidegate.settings import Settings
 from tidegate.up import Platform, Up, program_path
 
 START_SECONDS = 60.0
-MARK = "TIDEGATE_DEMO_PART"
-"""In the environment of every process of a demo; the pods of its cluster have `ROOTFS` instead."""
 ROOTFS = "TIDEGATE_ROOTFS"
+"""In the environment of every process of a pod: where its image is."""
 STAGES = ("staging", "production")
 POLL_SECONDS = 10
 """How often git-sync looks: a story has less time than a day at work."""
@@ -71,7 +67,6 @@ class World:
             "TIDEGATE_GIT_PROTOCOLS": "http:https:ssh",
             "TIDEGATE_POLL": str(POLL_SECONDS),
             "KUBECONFIG": str(self.kubeconfig),
-            MARK: str(self.places.home),
         }
 
     @property
@@ -149,8 +144,7 @@ class World:
 
     def write_env_file(self, platform: Platform) -> None:
         """What to source in another terminal to use `tidegate`, `kubectl` and `prefect` on this world."""
-        known = {name: value for name, value in self.env.items() if name != MARK}
-        values = {**known, "PREFECT_API_URL": platform.api, "PATH": f"{Path(sys.executable).parent}:$PATH"}
+        values = {**self.env, "PREFECT_API_URL": platform.api, "PATH": f"{Path(sys.executable).parent}:$PATH"}
         lines = [f'export {name}="{value}"\n' for name, value in values.items()]
         self.places.env_file.write_text("".join(lines))
 
@@ -181,21 +175,9 @@ def create_namespace(cluster: str, name: str) -> None:
     urlopen(request, timeout=10).close()  # noqa: S310  # nosec B310 -- our own API server
 
 
-def end_leftovers(places: Places) -> None:
-    """Kill what a demo that was itself killed left running: only processes that carry this folder's mark."""
-    ours = [process for process in psutil.process_iter() if _belongs(process, str(places.home))]
-    for process in ours:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(ours, timeout=5)
-
-
-def _belongs(process: psutil.Process, home: str) -> bool:
-    try:
-        env = process.environ()
-    except (psutil.Error, OSError):
-        return False
-    return env.get(MARK) == home or env.get(ROOTFS, "").startswith(f"{home}/")
+def end_pods(places: Places) -> None:
+    """Kill pods of a cluster that was itself killed: processes that say they run below this folder."""
+    end_marked(lambda env: env.get(ROOTFS, "").startswith(f"{places.home}/"))
 
 
 def _kept_database(places: Places) -> Path:
