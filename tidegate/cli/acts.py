@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tidegate.cli.common import APP, STAGE, desk, fleet_option, person
-from tidegate.cli.output import paint
+from tidegate.cli.common import APP, STAGE, desk, fleet_option, output_option, person
+from tidegate.cli.output import paint, print_json
 
 _by = click.option("--by", metavar="NAME", help="Who says so, for the record.  [default: your login]")
 _reason = click.option("-m", "--reason", default="", help="Why, for the record.")
@@ -21,7 +21,8 @@ Examples:
 @click.argument("release")
 @_by
 @fleet_option
-def promote(app: str, stage: str, release: str, by: str | None, fleet: str | None) -> int:
+@output_option
+def promote(app: str, stage: str, release: str, by: str | None, fleet: str | None, output: str) -> int:
     """Write RELEASE (an id from `history`, or its beginning) into the stage's folder, soak or window or not.
 
     The next `deliver` rolls it out as always, with canary and gate. A held release needs `approve` first.
@@ -33,7 +34,7 @@ def promote(app: str, stage: str, release: str, by: str | None, fleet: str | Non
     with holding(at, f"promote by {by or person()}") as fence:
         commit = byhand.promote(at, release, fence=fence)
     said = f"{app} {release} promoted to {stage} by commit {commit[:7]}; the next deliver rolls it out"
-    click.echo(paint(said, "green"))
+    _say(app, stage, said, output)
     return 0
 
 
@@ -49,12 +50,15 @@ Examples:
 @_reason
 @_by
 @fleet_option
-def approve(app: str, stage: str, release: str, reason: str, by: str | None, fleet: str | None) -> int:
+@output_option
+def approve(
+    app: str, stage: str, release: str, reason: str, by: str | None, fleet: str | None, output: str
+) -> int:
     """Say yes to what the stage waits for; recorded with your name. Exits 1 when nothing waits."""
     from tidegate.operations.approve import approve as lift
 
     at = desk(fleet, app, stage)
-    click.echo(paint(lift(at, by=by or person(), release=release, reason=reason), "green"))
+    _say(app, stage, lift(at, by=by or person(), release=release, reason=reason), output)
     return 0
 
 
@@ -70,7 +74,10 @@ Examples:
 @_reason
 @_by
 @fleet_option
-def rollback(app: str, stage: str, to: str | None, reason: str, by: str | None, fleet: str | None) -> int:
+@output_option
+def rollback(
+    app: str, stage: str, to: str | None, reason: str, by: str | None, fleet: str | None, output: str
+) -> int:
     """Restore an earlier good state in Git and in the cluster, and hold the release that is there now.
 
     Needs neither the source repository nor registry, Prometheus, Prefect; works while the Git server is away.
@@ -78,5 +85,12 @@ def rollback(app: str, stage: str, to: str | None, reason: str, by: str | None, 
     from tidegate.operations import byhand
 
     at = desk(fleet, app, stage)
-    click.echo(paint(byhand.rollback(at, to, reason, by=by or person()), "green"))
+    _say(app, stage, byhand.rollback(at, to, reason, by=by or person()), output)
     return 0
+
+
+def _say(app: str, stage: str, message: str, output: str) -> None:
+    if output == "json":
+        print_json({"app": app, "stage": stage, "message": message})
+    else:
+        click.echo(paint(message, "green"))

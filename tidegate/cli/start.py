@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.common import APP, fleet_option, how, load
-from tidegate.cli.output import paint
+from tidegate.cli.common import APP, fleet_option, how, load, output_option
+from tidegate.cli.output import paint, print_json
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
 _DEPLOYMENT = "pipeline/pipeline"
@@ -30,22 +31,27 @@ Examples:
 @click.option("--wait", is_flag=True, help="Follow the run to its end.")
 @click.option("--local", is_flag=True, help="Run the flow in this process instead of by a runner.")
 @fleet_option
-def run(app: str, revision: str, wait: bool, local: bool, fleet: str | None) -> int:
+@output_option
+def run(app: str, revision: str, wait: bool, local: bool, fleet: str | None, output: str) -> int:
     """Start the pipeline of an application: audit, test, build, then deliver as far as the evidence carries it."""
     load(fleet).application(app)
     if local:
-        return _in_process(app, revision, how(fleet).fleet)
-    return asyncio.run(_by_server(app, revision, wait))
+        return _in_process(app, revision, how(fleet).fleet, output)
+    return asyncio.run(_by_server(app, revision, wait, output))
 
 
-def _in_process(app: str, revision: str, fleet: str) -> int:
+def _in_process(app: str, revision: str, fleet: str, output: str) -> int:
     os.environ["TIDEGATE_FLEET"] = fleet  # the flow reads its settings itself
     flow = import_module("flows.pipeline").pipeline
     state = asyncio.run(flow(app=app, revision=revision, return_state=True))
-    return _told(state)
+    if output == "json":
+        print_json(_answer(state))
+    else:
+        click.echo(f"{paint(state.name or state.type.value, _colour(state))}  {state.message or ''}".rstrip())
+    return _code(state)
 
 
-async def _by_server(app: str, revision: str, wait: bool) -> int:
+async def _by_server(app: str, revision: str, wait: bool, output: str) -> int:
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
@@ -62,32 +68,40 @@ async def _by_server(app: str, revision: str, wait: bool) -> int:
             parameters = {"app": app, "revision": revision}
             made = await client.create_flow_run_from_deployment(found.id, parameters=parameters)
             url = f"{api.removesuffix('/api')}/runs/flow-run/{made.id}"
-            click.echo(f"{paint(made.name, bold=True)}  {url}")
-            return await _follow(client, made) if wait else 0
+            if output == "text":
+                click.echo(f"{paint(made.name, bold=True)}  {url}")
+            state = await _ended(client, made, quiet=output == "json") if wait else None
+            if output == "json":
+                about = {"id": str(made.id), "name": made.name, "url": url}
+                print_json({**about, **(_answer(state) if state else {})})
+            return _code(state) if state else 0
     except ObjectNotFound as error:
         raise NotFound(f"{api}: no deployment '{_DEPLOYMENT}'; register it with `tidegate up`") from error
     except httpx.HTTPError as error:
         raise Unreachable(f"Prefect at {api} does not answer: {type(error).__name__}") from error
 
 
-async def _follow(client: Any, run: FlowRun) -> int:
-    """Print each state of the run and of its parts once, until it has ended."""
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-
+async def _ended(client: PrefectClient, run: FlowRun, *, quiet: bool) -> State[Any]:
+    """The final state of a run; meanwhile each state of the run and of its parts is printed once."""
     told: set[tuple[Any, ...]] = set()
     while True:
         now = await client.read_flow_run(run.id)
-        parts = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
-        )
-        for one in [*sorted(parts, key=lambda r: r.created), now]:
+        for one in () if quiet else [*await _parts(client, run), now]:
             key = (one.id, one.state_name)
             if key not in told and one.state is not None:
                 told.add(key)
                 click.echo(_line(one))
         if now.state is not None and now.state.is_final():
-            return _code(now.state)
+            return now.state
         await asyncio.sleep(1)
+
+
+async def _parts(client: PrefectClient, run: FlowRun) -> list[FlowRun]:
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+
+    below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
+    found: list[FlowRun] = await client.read_flow_runs(flow_run_filter=below)
+    return sorted(found, key=lambda part: str(part.created))
 
 
 def _line(run: FlowRun) -> str:
@@ -103,9 +117,8 @@ def _colour(state: State[Any]) -> str:
     return "green" if state.is_completed() else "red"
 
 
-def _told(state: State[Any]) -> int:
-    click.echo(f"{paint(state.name or state.type.value, _colour(state))}  {state.message or ''}".rstrip())
-    return _code(state)
+def _answer(state: State[Any]) -> dict[str, Any]:
+    return {"state": state.name, "type": state.type.value, "message": state.message}
 
 
 def _code(state: State[Any]) -> int:

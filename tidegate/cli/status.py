@@ -102,8 +102,14 @@ def _cells(row: dict[str, Any]) -> list[Cell]:
         Cell(row["live"] or "-"),
         Cell(ago(since, datetime.now(UTC)) if since else "-", dim=True),
         Cell(_with_weight(row), colours.get(state, "cyan")),
-        Cell(row["next"]),
+        Cell(row["next"] + _held(row)),
     ]
+
+
+def _held(row: dict[str, Any]) -> str:
+    """Releases that may not come back by themselves, where the next move does not speak of them."""
+    names = [h["release"] for h in row.get("held", ()) if h["release"] and h["release"] not in row["next"]]
+    return f"; held: {', '.join(names)}" if names else ""
 
 
 def _with_weight(row: dict[str, Any]) -> str:
