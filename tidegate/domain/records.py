@@ -62,7 +62,9 @@ class Record:
             "message": self.message,
             "data": self.data,
         }
-        return (json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return (
+            json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        ).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Record:
