@@ -136,7 +136,7 @@ class Approval(Strict):
     need: Annotated[int, Field(ge=1)] = 1
     """How many different people."""
     from_: tuple[str, ...] = Field(default=(), alias="from")
-    """Groups; somebody who vouches for the person must stand between (a proxy, a review)."""
+    """Groups that may approve. For people to read: nothing vouches for a name yet, so it is taken on trust."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

@@ -7,6 +7,7 @@ CPU and refuse objects of newer clusters.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from urllib3 import PoolManager
 
 _POOL_SIZE = 32
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,9 @@ def connect(kubeconfig: Path | None, context: str | None) -> Connection:
 
 
 def _by_client(kubeconfig: Path | None, context: str | None, inside: bool) -> Connection:
-    from kubernetes.client import ApiClient, Configuration
-    from kubernetes.config import ConfigException, incluster_config, kube_config
+    with _IMPORTING:  # its lazy modules are half there for a second thread
+        from kubernetes.client import ApiClient, Configuration
+        from kubernetes.config import ConfigException, incluster_config, kube_config
     from yaml import YAMLError
 
     configuration = Configuration(connection_pool_maxsize=_POOL_SIZE, retries=0)
