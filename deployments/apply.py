@@ -127,6 +127,7 @@ async def _deployment(client: PrefectClient, wanted: Wanted) -> Any:
         concurrency_options=_options(config),
         tags=entry.get("tags", []),
         work_pool_name=entry["work_pool"]["name"],
+        job_variables=entry["work_pool"].get("job_variables", {}),
         pull_steps=yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"],
         path=".",
         paused=False,

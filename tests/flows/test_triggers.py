@@ -111,7 +111,7 @@ def deployments(town: Town) -> dict[str, dict]:  # type: ignore[type-arg]
 def _told(found: dict[str, dict]) -> dict[str, object]:  # type: ignore[type-arg]
     """What both ways of registering must agree on."""
     names = ("entrypoint", "parameters", "parameter_openapi_schema", "tags", "work_pool_name", "description")
-    names += ("pull_steps", "concurrency_options", "paused")
+    names += ("pull_steps", "concurrency_options", "paused", "job_variables")
     return {
         name: json.dumps({n: d[n] for n in names} | {"limit": _limit(d), "slugs": _slugs(d)}, sort_keys=True)
         for name, d in found.items()
