@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 
 from tasks import integrating
 from tasks._desk import application
+from tasks._run import rename
 from tasks._thread import in_thread
 from tasks.files import checkout
 from tidegate.domain.release import Evidence, Image, Release
@@ -24,6 +25,7 @@ async def integrate(app: str, revision: str = "newest") -> State[Any]:
     with tags(f"app:{app}", "kind:integrate"):
         async with concurrency(f"{app}.integrate", strict=True, lease_duration=60):
             fetched = await integrating.fetch(app, "" if revision == "newest" else revision)
+            await rename(f"integrate {app} {fetched.revision[:7]}")
             release = await integrating.known(app, fetched.revision)
             if release:
                 return Completed(message=f"{app} {release.id} is on record already", data=release)
