@@ -23,9 +23,9 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
-from tidegate.adapters.fleet import load_fleet
 
 from tasks.charge import limit_name
+from tidegate.adapters.fleet import load_fleet
 from tidegate.errors import SpecError, TidegateError
 from tidegate.settings import settings
 

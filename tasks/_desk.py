@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tidegate.adapters.fleet import load_fleet
-
 from tidegate.operations.desk import Desk, open_desk
 from tidegate.settings import settings
 from tidegate.spec import Application

@@ -7,11 +7,11 @@ import time
 import uuid
 
 from prefect import task
-from tidegate.adapters.fleet import load_fleet
 
 from tasks._retry import patient
 from tasks._thread import in_thread
 from tasks.showing import post_event
+from tidegate.adapters.fleet import load_fleet
 from tidegate.operations.revisions import Found, Revision, find_new
 from tidegate.settings import settings
 

@@ -42,7 +42,17 @@ def test_types_are_strict() -> None:
     "words", [("--help",), ("plan", "--help"), ("status", "--help"), ("validate", "--help")]
 )
 def test_reading_commands_start_without_prefect(words: tuple[str, ...]) -> None:
-    code = f"import sys\nsys.argv = ['tidegate', *{words!r}]\nfrom tidegate.cli import main\ntry:\n    main()\nfinally:\n    assert 'prefect' not in sys.modules"
+    code = "\n".join(
+        [
+            "import sys",
+            f"sys.argv = ['tidegate', *{words!r}]",
+            "from tidegate.cli import main",
+            "try:",
+            "    main()",
+            "finally:",
+            "    assert 'prefect' not in sys.modules",
+        ]
+    )
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
 
