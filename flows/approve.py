@@ -15,7 +15,12 @@ from tasks import byhand
 async def approve(app: str, stage: str, by: str, release: str = "", reason: str = "") -> State[Any]:
     """Lift the hold of a stage.
 
-    by: who says yes. release: id, or its beginning, to be sure which one is meant. reason: goes on record.
+    Args:
+        app: Name of the application.
+        stage: Name of the stage that waits.
+        by: Who says yes; goes on record, into the promotion commit too.
+        release: Id of the release that is meant, or its beginning; the one that waits when empty.
+        reason: Why; goes on record.
     """
     with tags(f"app:{app}", f"stage:{stage}", "kind:approve"):
         return Completed(message=await byhand.approve(app, stage, by, release, reason))

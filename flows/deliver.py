@@ -24,7 +24,8 @@ class _Stopped(Exception):
 async def deliver(app: str) -> State[Any]:
     """Look, make the next move, look again, until nothing is left to do but wait. Always safe to run again.
 
-    app: name of an application, or `all`: those where something is left to do.
+    Args:
+        app: Name of the application, or `all`: those where something is left to do.
     """
     if app == ALL:
         return await _everywhere()

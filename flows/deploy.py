@@ -31,7 +31,10 @@ from tidegate.domain.promotion import (
 async def deploy(app: str, stage: str, release: str = "newest") -> State[Any]:
     """Render, plan, apply, wait for health, shift traffic in judged steps, record; restore the last good otherwise.
 
-    app, stage: what to bring up to date. release: only names the run; Git says what is deployed.
+    Args:
+        app: Name of the application, as its file in the fleet says it.
+        stage: Name of the stage to bring to what Git says.
+        release: Only names the run; Git says what is deployed.
     """
     with tags(f"app:{app}", f"stage:{stage}", "kind:deploy"):
         try:

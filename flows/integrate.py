@@ -21,7 +21,12 @@ from tidegate.operations.integrate import Fetched
 
 @flow(flow_run_name="integrate {app} {revision}")
 async def integrate(app: str, revision: str = "newest") -> State[Any]:
-    """Make a release of the newest revision, or of the commit named; refuse it with the evidence otherwise."""
+    """Make a release of a revision: audit, test, build; or refuse it, with the evidence.
+
+    Args:
+        app: Name of the application, as its file in the fleet says it.
+        revision: `newest`, or a full commit id of the application's branch.
+    """
     with tags(f"app:{app}", "kind:integrate"):
         async with concurrency(f"{app}.integrate", strict=True, lease_duration=60):
             fetched = await integrating.fetch(app, "" if revision == "newest" else revision)

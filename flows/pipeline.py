@@ -18,7 +18,9 @@ from tidegate.domain.release import Release
 async def pipeline(app: str, revision: str = "newest") -> State[Any]:
     """From commit to production: `integrate`, then `deliver`.
 
-    app: name of the application. revision: `newest`, or a commit of its branch.
+    Args:
+        app: Name of the application, as its file in the fleet says it.
+        revision: `newest`, or a full commit id of the application's branch.
     """
     with tags(f"app:{app}", "kind:pipeline"):
         made = await integrate(app, revision[:40], return_state=True)

@@ -13,6 +13,11 @@ from tasks import byhand
 
 @flow(flow_run_name="plan {app} → {stage}")
 async def plan(app: str, stage: str) -> State[Any]:
-    """Show the difference between what Git says and what is live, as an artifact."""
+    """Show the difference between what Git says and what is live, as an artifact; changes nothing.
+
+    Args:
+        app: Name of the application.
+        stage: Name of the stage to look at.
+    """
     with tags(f"app:{app}", f"stage:{stage}", "kind:plan"):
         return Completed(message=await byhand.plan(app, stage))

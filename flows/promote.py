@@ -15,9 +15,15 @@ from tasks.charge import Busy, in_charge
 
 @flow(flow_run_name="promote {app} {release} → {stage}")
 async def promote(app: str, stage: str, release: str, reason: str = "") -> State[Any]:
-    """Promote a release (an id from `tidegate history`, or its beginning) without waiting for soak or window.
+    """Promote a release without waiting for soak or window; the gate judges it like any other.
 
-    A held release needs `approve` first; the gate judges it like any other.
+    A held release needs `approve` first.
+
+    Args:
+        app: Name of the application.
+        stage: Name of the stage it goes into.
+        release: Id of the release, or its beginning; `tidegate history` and the release artifact show it.
+        reason: Why; stays with this run.
     """
     with tags(f"app:{app}", f"stage:{stage}", "kind:promote"):
         try:

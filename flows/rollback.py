@@ -15,7 +15,15 @@ from tasks.charge import Busy, in_charge
 
 @flow(flow_run_name="roll back {app} in {stage}")
 async def rollback(app: str, stage: str, to: str = "", reason: str = "", by: str = "") -> State[Any]:
-    """Restore the state before, or the good state of release `to`, as a commit; the release there now is held."""
+    """Restore an earlier good state as a commit; the release that is there now is held.
+
+    Args:
+        app: Name of the application.
+        stage: Name of the stage to put back.
+        to: Id of the release to go back to, or its beginning; the good state before when empty.
+        reason: Why; goes on record.
+        by: Who wants it; goes on record.
+    """
     with tags(f"app:{app}", f"stage:{stage}", "kind:rollback"):
         try:
             async with in_charge(app, stage):

@@ -202,11 +202,11 @@ async def release(
 def _headline(made: Release, moves: Mapping[str, Move], views: Mapping[str, StageView]) -> str:
     live = [stage for stage, view in views.items() if view.good and view.good.release == made.id]
     stopped = {stage: why for stage, view in views.items() if (why := _why_stopped(made, view))}
-    said = [f"live in {' and '.join(live)}"] if live else []
-    said += [f"stopped in {stage}: {why}" for stage, why in stopped.items()]
+    said = [f"is live in {' and '.join(live)}"] if live else []
+    said += [f"is stopped in {stage}: {why}" for stage, why in stopped.items()]
     holds = [m.message for stage, m in moves.items() if isinstance(m, Hold) and stage not in stopped]
     said += [message.removeprefix(f"{made.app} {made.id} ") for message in holds]
-    return f"{made.id} is {', '.join(said)}" if said else f"{made.id} is not live anywhere yet"
+    return f"{made.id} {', '.join(said)}" if said else f"{made.id} is not live anywhere yet"
 
 
 def _why_stopped(made: Release | None, view: StageView) -> str:
