@@ -13,7 +13,7 @@ def is_ours(request: dict[str, str]) -> bool:
 
 def test_a_good_release_reaches_production_and_a_bad_one_is_undone(the_town: Town) -> None:
     shop = Shop(the_town, "shop")
-    the_town.up.register(the_town.platform)
+    the_town.admit("shop")
     shop.push("1")
     first = the_town.run("pipeline", app="shop")
     assert first["type"] == "COMPLETED", first

@@ -16,7 +16,7 @@ from tidegate.up import ROOT, program_path
 
 def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: Town) -> None:
     shop = Shop(the_town, "first", replicas=1, canary=False, stages=("production",))
-    the_town.up.register(the_town.platform)
+    the_town.admit("first")
     shop.release("1", ready=False)
     bad = the_town.run("deliver", app="first")
     assert bad["name"] == "RolledBack", bad
@@ -29,7 +29,7 @@ def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: To
 
 def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
     shop = Shop(the_town, "twice", replicas=1, canary=False)
-    the_town.up.register(the_town.platform)
+    the_town.admit("twice")
     shop.release("1")
     both = [the_town.play("deliver", app="twice") for _ in range(2)]
     ends = [outcome(process) for process in both]
@@ -43,7 +43,7 @@ def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
 
 def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
     shop = Shop(the_town, "blind", replicas=2, stages=("production",))
-    the_town.up.register(the_town.platform)
+    the_town.admit("blind")
     shop.release("1")
     assert the_town.run("deliver", app="blind")["name"] == "Completed"
     path = the_town.fleet / "blind.yaml"
@@ -60,7 +60,7 @@ def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
 
 def test_a_prefect_server_that_restarts_in_the_middle_is_not_noticed_by_the_release(the_town: Town) -> None:
     shop = Shop(the_town, "restart", replicas=2, stages=("production",))
-    the_town.up.register(the_town.platform)
+    the_town.admit("restart")
     shop.release("1")
     assert the_town.run("deliver", app="restart")["name"] == "Completed"
     shop.release("2")
@@ -85,7 +85,7 @@ def outcome_or_crash(process) -> None:  # type: ignore[no-untyped-def]
 
 def test_with_the_database_deleted_and_everything_killed_the_next_push_goes_on(the_town: Town) -> None:
     shop = Shop(the_town, "phoenix", replicas=1, canary=False)
-    the_town.up.register(the_town.platform)
+    the_town.admit("phoenix")
     shop.release("1")
     assert the_town.run("deliver", app="phoenix")["name"] == "Completed"
     kill(the_town, "prefect-server", "cluster")
@@ -102,6 +102,7 @@ def test_with_the_database_deleted_and_everything_killed_the_next_push_goes_on(t
         eventually("2 is live", lambda: _answers(shop) == "2", seconds=240)
     the_town.processes.children["prefect-server"].start()
     the_town.up.wait_server(the_town.platform)
+    the_town.registered = False  # its database is new
     assert [r.kind for r in shop.records("production")] == [Kind.Promotion, Kind.Sync] * 2
 
 

@@ -24,7 +24,7 @@ def test_a_canary_killed_anywhere_is_ended_right_by_the_next_look(the_town: Town
     seed = int(os.environ.get("TIDEGATE_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed}; TIDEGATE_SEED={seed} repeats it")
     shops = [Shop(the_town, f"killed-{n}", stages=("production",), replicas=2) for n in range(SHOPS)]
-    the_town.up.register(the_town.platform)
+    the_town.admit(*(shop.name for shop in shops))
     with ThreadPoolExecutor(SHOPS) as pool:
         told = list(pool.map(lambda n: _play(the_town, shops[n], random.Random(seed + n)), range(SHOPS)))
     print("\n".join(line for lines in told for line in lines))

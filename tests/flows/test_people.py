@@ -10,7 +10,7 @@ from tidegate.domain.records import Kind
 
 def test_a_stage_that_needs_approval_waits_for_a_name(the_town: Town) -> None:
     shop = Shop(the_town, "asking", approval=True, canary=False, replicas=1)
-    the_town.up.register(the_town.platform)
+    the_town.admit("asking")
     made = shop.release("1")
     waiting = the_town.run("deliver", app="asking")
     assert (waiting["type"], waiting["name"]) == ("COMPLETED", "Held"), waiting
@@ -33,7 +33,7 @@ def test_a_stage_that_needs_approval_waits_for_a_name(the_town: Town) -> None:
 
 def test_a_rollback_needs_neither_source_nor_registry_nor_prometheus(the_town: Town) -> None:
     shop = Shop(the_town, "undone", replicas=1, canary=False)
-    the_town.up.register(the_town.platform)
+    the_town.admit("undone")
     for version in ("1", "2"):
         shop.release(version)
         assert the_town.run("deliver", app="undone")["name"] == "Completed"
@@ -56,7 +56,7 @@ def test_a_rollback_needs_neither_source_nor_registry_nor_prometheus(the_town: T
 
 def test_a_newer_release_goes_past_a_hold(the_town: Town) -> None:
     shop = Shop(the_town, "newer", replicas=1, canary=False)
-    the_town.up.register(the_town.platform)
+    the_town.admit("newer")
     shop.release("1")
     assert the_town.run("deliver", app="newer")["name"] == "Completed"
     shop.release("2", ready=False)

@@ -20,7 +20,7 @@ from tidegate.up import ROOT, client_settings, program_path
 
 @pytest.fixture(scope="module")
 def with_runner(the_town: Town) -> Iterator[Town]:
-    the_town.up.register(the_town.platform)
+    the_town.admit()
     the_town.up.runner(the_town.platform)
     yield the_town
     the_town.processes.children.pop("runner").stop(0)
@@ -34,7 +34,7 @@ def runs(town: Town, flow: str) -> list[dict]:  # type: ignore[type-arg]
 
 def test_a_burst_of_pushes_ends_with_the_newest_one_live(with_runner: Town) -> None:
     shop = Shop(with_runner, "burst", replicas=1, canary=False)
-    with_runner.up.register(with_runner.platform)
+    with_runner.admit("burst")
     for number in range(1, 6):
         newest = shop.push(str(number))
     eventually("the newest push is live in production", lambda: "5" in _version(shop), seconds=200)
@@ -57,7 +57,7 @@ def _version(shop: Shop) -> str:
 
 def test_an_approval_event_starts_deliver_with_the_application_it_names(with_runner: Town) -> None:
     shop = Shop(with_runner, "event", replicas=1, canary=False)
-    with_runner.up.register(with_runner.platform)
+    with_runner.admit("event")
     shop.release("1")
     event = {
         "id": str(uuid.uuid4()),

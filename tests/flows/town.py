@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +62,7 @@ class Town:
     prometheus: Prometheus
     platform: Platform
     up: Up
+    registered: bool = False
 
     @property
     def fleet(self) -> Path:
@@ -84,6 +87,16 @@ class Town:
             git_protocols="http:https:ssh",
             installation="default",
         )
+
+    def admit(self, *apps: str) -> None:
+        """Register what runs need: all of it once, then only the limits that keep a new application's runs apart."""
+        if not self.registered:
+            self.up.register(self.platform)
+            self.registered = True
+        for app in apps:
+            for name in (f"{app}.staging", f"{app}.production", f"{app}.integrate"):
+                with contextlib.suppress(urllib.error.HTTPError):  # 409: it is there
+                    self.prefect("/v2/concurrency_limits/", {"name": name, "limit": 1})
 
     def play(self, flow: str, **parameters: str) -> subprocess.Popen[str]:
         """Start a flow as a program of its own, with the town's server; `outcome` reads what came of it."""
