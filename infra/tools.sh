@@ -2,11 +2,12 @@
 # Make sure that the programs we stand on are there: installed the platform's way, or one sentence says what to do.
 #
 #   infra/tools.sh demo     Prometheus
-#   infra/tools.sh test     also kubectl, kustomize, Chromium and Docker: the real parts the tests run against
+#   infra/tools.sh test     also what the tests run against: kubectl, kustomize, Chromium, Docker, a registry, sshd
 #
 # TIDEGATE_PROMETHEUS names a Prometheus binary that is not on PATH. Prints nothing when nothing is missing.
 set -eu
 
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # servers live there, and are on nobody's PATH but root's
 here=$(cd "$(dirname "$0")/.." && pwd)
 KUSTOMIZE=v5.5.0
 
@@ -32,7 +33,7 @@ apt() {
 
 brew_install() { there brew && brew install --quiet "$@" >/dev/null; }
 
-prometheus() {
+want_prometheus() {
     if [ -n "${TIDEGATE_PROMETHEUS:-}" ]; then
         [ -x "$TIDEGATE_PROMETHEUS" ] && return
         say "TIDEGATE_PROMETHEUS=$TIDEGATE_PROMETHEUS is not a program; set it to the Prometheus binary or unset it."
@@ -46,13 +47,13 @@ prometheus() {
     return 1
 }
 
-kubectl() {
+want_kubectl() {
     there kubectl && return
     say "installing kubectl"
     { apt kubernetes-client || brew_install kubernetes-cli; } && there kubectl
 }
 
-kustomize() {
+want_kustomize() {
     there kustomize && return
     [ -x "$here/.venv/bin/kustomize" ] && return
     say "installing kustomize"
@@ -62,25 +63,37 @@ kustomize() {
     brew_install kustomize && there kustomize
 }
 
-chromium() {
+want_chromium() {
     there chromium && return
     there google-chrome && return
     say "installing Chromium"
     { apt chromium || brew_install --cask chromium; } && there chromium
 }
 
-docker() {
+want_docker() {
     there dockerd && return
-    there docker && command docker info >/dev/null 2>&1 && return
+    there docker && docker info >/dev/null 2>&1 && return
     say "installing Docker"
     apt docker.io iptables && there dockerd
 }
 
-wanted() {
-    "$1" || say "$1 is missing and cannot be installed here; the tests that need it will say so. Install it and run again."
+want_registry() {
+    there docker-registry && return
+    say "installing a registry"
+    apt docker-registry && there docker-registry
 }
 
-prometheus
+want_sshd() {
+    there sshd && return
+    say "installing an SSH server"
+    apt openssh-server && there sshd
+}
+
+wanted() {
+    "want_$1" || say "$1 is missing and cannot be installed here; the tests that need it will say so. Install it and run again."
+}
+
+want_prometheus
 if [ "${1:-demo}" = test ]; then
-    for tool in kubectl kustomize chromium docker; do wanted $tool; done
+    for tool in kubectl kustomize chromium docker registry sshd; do wanted $tool; done
 fi
