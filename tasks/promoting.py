@@ -41,7 +41,7 @@ async def ask(app: str, stage: str, hold: Hold) -> None:
     release = subject if kind in ("approval", "failed") else ""
     data = {"reason": hold.reason.value, "key": hold.key}
     made = record.new(at, Kind.Hold, hold.message, release=release, flow_run=flow_run(), **data)
-    if await in_thread(record.append_missing, at, [made]):
+    if await in_thread(record.append_question, at, made):
         await showing.question(app, stage, hold)
 
 

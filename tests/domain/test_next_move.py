@@ -364,6 +364,10 @@ class Deliveries(RuleBasedStateMachine):
                 effect()
         else:
             raise AssertionError(f"never at rest: {move}")
+        newest = max(self.releases, key=lambda r: r.order, default=None)
+        if newest and newest.id not in self.failing and not any(h.release == newest.id for h in self.held):
+            assert self.promoted == newest, (move, self.promoted)
+            assert self.stage.rollout or self.good_release == newest, move
         self.__dict__.clear()
         self.__dict__.update(kept)
 

@@ -211,9 +211,13 @@ def _undo(view: StageView) -> Move | None:
     if good and good.release == hold.release and intent.commit != hold.commit:
         return None  # a release can be good, and a later change of its configuration held
     if view.stage.on_failure == "hold" or good is None:
-        newer = _supersede(view)
-        return newer or Hold(hold.message, Reason.Person, key=hold.key)
+        return _supersede(view) or _past(view) or Hold(hold.message, Reason.Person, key=hold.key)
     return RollBack(hold.message)
+
+
+def _past(view: StageView) -> Move | None:
+    """Leave a held intent behind for a head that names a release which is not held."""
+    return None if view.promoted is None or _held(view, release=view.promoted.id) else _adopt_head(view)
 
 
 def _rewritten(view: StageView) -> Move | None:

@@ -48,6 +48,16 @@ def append_missing(desk: Desk, records: Iterable[Record], *, offline: bool = Fal
     return missing
 
 
+def append_question(desk: Desk, hold: Record) -> bool:
+    """Put a hold that asks a person on record, unless the same one is open already; says whether it was."""
+    known = desk.ledger.records(app=desk.app, stage=desk.stage.name, refresh=False)
+    same = [r for r in known if r.data.get("key") == hold.data["key"]]
+    if same and same[-1].kind is Kind.Hold:
+        return False
+    desk.ledger.append(hold)
+    return True
+
+
 def _identity(record: Record) -> tuple[str, ...]:
     return (record.kind, record.stage, record.release, _part(record.data))
 
