@@ -25,7 +25,7 @@ async def deliver(app: str) -> State[Any]:
     """Look, make the next move, look again, until nothing is left to do but wait. Always safe to run again.
 
     Args:
-        app: Name of the application, or `all`: those where something is left to do.
+        app: Name of the application, or "all": those where something is left to do.
     """
     if app == ALL:
         return await _everywhere()

@@ -25,7 +25,7 @@ async def integrate(app: str, revision: str = "newest") -> State[Any]:
 
     Args:
         app: Name of the application, as its file in the fleet says it.
-        revision: `newest`, or a full commit id of the application's branch.
+        revision: "newest", or a full commit id of the application's branch.
     """
     with tags(f"app:{app}", "kind:integrate"):
         async with concurrency(f"{app}.integrate", strict=True, lease_duration=60):

@@ -20,7 +20,7 @@ async def pipeline(app: str, revision: str = "newest") -> State[Any]:
 
     Args:
         app: Name of the application, as its file in the fleet says it.
-        revision: `newest`, or a full commit id of the application's branch.
+        revision: "newest", or a full commit id of the application's branch.
     """
     with tags(f"app:{app}", "kind:pipeline"):
         made = await integrate(app, revision[:40], return_state=True)

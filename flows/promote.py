@@ -22,7 +22,7 @@ async def promote(app: str, stage: str, release: str, reason: str = "") -> State
     Args:
         app: Name of the application.
         stage: Name of the stage it goes into.
-        release: Id of the release, or its beginning; `tidegate history` and the release artifact show it.
+        release: Id of the release, or its beginning; the history and the release artifact show it.
         reason: Why; stays with this run.
     """
     with tags(f"app:{app}", f"stage:{stage}", "kind:promote"):
