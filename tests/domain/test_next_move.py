@@ -210,7 +210,6 @@ class Deliveries(RuleBasedStateMachine):
         self.passed: set[str] = set()
         self.failing: set[str] = set()
         self.commits = 0
-        self.last: Move | None = None
 
     def view(self) -> StageView:
         changed = bool(
@@ -262,13 +261,14 @@ class Deliveries(RuleBasedStateMachine):
         self.lifted.add(held.key)
         self.ever_held.discard(held.release)
 
-    @rule(stop_after=st.integers(0, 9))
-    def deliver(self, stop_after: int) -> None:
-        move = next_move(self.view())
-        assert next_move(self.view()) == move
-        self.last = move
-        for effect in self.effects(move)[:stop_after]:
-            effect()
+    @rule(looks=st.integers(1, 8), stop_after=st.integers(0, 3))
+    def deliver(self, looks: int, stop_after: int) -> None:
+        """Some looks, each with its whole move; the process dies within the last one."""
+        for left in reversed(range(looks)):
+            move = next_move(self.view())
+            assert next_move(self.view()) == move
+            for effect in self.effects(move)[: None if left else stop_after]:
+                effect()
 
     def effects(self, move: Move) -> list:  # type: ignore[type-arg]
         match move:
@@ -374,5 +374,5 @@ class Deliveries(RuleBasedStateMachine):
 
 TestDeliveries = Deliveries.TestCase
 TestDeliveries.settings = hypothesis_settings(
-    max_examples=200, stateful_step_count=30, deadline=None, print_blob=True
+    max_examples=300, stateful_step_count=25, deadline=None, print_blob=True
 )

@@ -20,7 +20,8 @@ from tidegate.up import ROOT, client_settings, program_path
 
 @pytest.fixture(scope="module")
 def with_runner(the_town: Town) -> Iterator[Town]:
-    the_town.admit()
+    Shop(the_town, "standing", replicas=1, canary=False)
+    the_town.admit("standing")
     the_town.up.runner(the_town.platform)
     yield the_town
     the_town.processes.children.pop("runner").stop(0)
