@@ -4,20 +4,15 @@ A gate of five ratio checks reads an hour of one-minute checks from a real Prome
 same five range queries on a bare `requests` session, read as JSON, in turn with the candidate. Goals: our own part
 is at most 3 times that floor, and at most 50 ms; the rest is what Prometheus needs for the window asked for.
 
-    python benchmarks/gate_decision.py [--repeats 50]
-
-Needs `prometheus` and `promtool` on PATH (or `TIDEGATE_PROMETHEUS`). Exit code 1 when a goal is missed by over 15 %.
+Needs `prometheus` and `promtool` on PATH (or `TIDEGATE_PROMETHEUS`).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import resource
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,12 +22,14 @@ from pathlib import Path
 
 import requests
 
+from benchmarks.measuring import Cost, Goal, Of, Row, in_turn
+from benchmarks.world import World
 from tidegate.adapters.metrics.prometheus import Settings, build
 from tidegate.domain.gate import Outcome, evaluate
 from tidegate.spec import Gate, Ratio, Section
 
-START, MINUTES, CHECKS = 1_700_000_040, 60, 5
-GOAL_RATIO, GOAL_MS, SLACK = 3.0, 50.0, 1.15
+START, MINUTES, CHECKS, REPEATS = 1_700_000_040, 60, 5, 50
+GOALS = {"ratio": Goal(3.0), "own": Goal(50.0, Of.Median)}
 
 
 @contextlib.contextmanager
@@ -109,20 +106,22 @@ def gate() -> Gate:
     return Gate(metrics=Section(kind="prometheus"), checks=checks, min_bake="2h", max_duration="3h")
 
 
-def measured(action: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU milliseconds of one call."""
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    action()
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return 1000 * wall, 1000 * cpu
+def run(world: World | None = None, *, repeats: int = REPEATS) -> list[Row]:
+    """Own CPU by the floor's, and own part of the decision in milliseconds."""
+    rounds = decide(repeats)
+    own_cpu = [1000 * (ours.cpu - low.cpu) for low, ours in rounds]
+    own_wall = [1000 * (ours.wall - low.wall) for low, ours in rounds]
+    queries_cpu = [1000 * low.cpu for low, _ in rounds]
+    said = f"{CHECKS} range queries on a bare requests session"
+    what = f"gate of {CHECKS} queries, own part"
+    return [
+        Row(f"{what}, CPU", "ms", own_cpu, GOALS["ratio"], queries_cpu, said, digits=1),
+        Row(what, "ms", own_wall, GOALS["own"], [1000 * low.wall for low, _ in rounds], said, digits=1),
+    ]
 
 
-def main() -> int:
-    """Print the row; 1 when a goal is missed by more than the slack."""
-    parser = argparse.ArgumentParser(description="cost of a gate decision")
-    parser.add_argument("--repeats", type=int, default=50)
-    repeats = parser.parse_args().repeats
+def decide(repeats: int) -> list[tuple[Cost, Cost]]:
+    """What bare queries and whole decisions cost, in turn."""
     spec, now = gate(), START + 60 * MINUTES
     with prometheus() as url:
         source, session = build(Settings(url=url)), requests.Session()
@@ -140,28 +139,5 @@ def main() -> int:
             assert verdict.outcome is Outcome.Running, verdict.message
             assert all(sample.gap is None for part in verdict.parts for sample in part.samples)
 
-        candidate()  # warm up
-        floor()
-        rounds = [(measured(floor), measured(candidate)) for _ in range(repeats)]
-    cpu = row("CPU", [(low[1], ours[1]) for low, ours in rounds])
-    wall = row("wall", [(low[0], ours[0]) for low, ours in rounds])
-    kept = cpu[0] <= GOAL_RATIO * SLACK and wall[1] <= GOAL_MS * SLACK
-    goals = f"own CPU ≤ {GOAL_RATIO:g}× the floor's, own part of the decision ≤ {GOAL_MS:g} ms"
-    print(f"goals: {goals}: {'kept' if kept else 'MISSED'}")
-    return 0 if kept else 1
-
-
-def row(kind: str, rounds: list[tuple[float, float]]) -> tuple[float, float]:
-    """Print medians; our own part as a multiple of the floor, and in milliseconds."""
-    low, ours = (statistics.median(each[side] for each in rounds) for side in (0, 1))
-    late = sorted(each[1] for each in rounds)[int(0.95 * len(rounds))]
-    own = statistics.median(each[1] - each[0] for each in rounds)
-    print(
-        f"gate of {CHECKS} queries, {kind}: {ours:.1f} ms (p95 {late:.1f}), "
-        f"floor {low:.1f} ms, own {own:.1f} ms = {own / low:.2f}×"
-    )
-    return own / low, own
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        low, ours = in_turn(floor, candidate, rounds=repeats)
+    return list(zip(low, ours, strict=True))
