@@ -21,12 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.measuring import Goal, Of, Row
 from tidegate.domain.gate.dispersion import assumed
 from tidegate.domain.gate.evalues import counts
 from tidegate.domain.gate.ratio import course
 from tidegate.spec import Ratio
-
-from benchmarks.measuring import Goal, Of, Row
 
 FloatArray = npt.NDArray[np.float64]
 
