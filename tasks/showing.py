@@ -142,7 +142,8 @@ def _limit(part: Verdict) -> str:
     check = _check(part)
     if check.get("kind") == "threshold":
         bounds = (("at least", check.get("min")), ("at most", check.get("max")))
-        return ", ".join(f"{word} {bound:.4g}" for word, bound in bounds if bound is not None) or "–"
+        said = ", ".join(f"{word} {bound:.4g}" for word, bound in bounds if bound is not None) or "–"
+        return f"{said}; {allowed} misses allowed" if (allowed := check.get("failures")) else said
     if "min_ratio" not in check:
         return "–"
     return f"fails ≥ {check['min_ratio']:g} ×, passes < {check['max_ratio']:g} ×"
