@@ -15,6 +15,7 @@ from tasks.charge import Busy, in_charge
 from tidegate.domain.health import HealthStatus
 from tidegate.domain.manifests import Manifest
 from tidegate.domain.promotion import (
+    Clear,
     Deploy,
     Finish,
     Hold,
@@ -61,7 +62,7 @@ async def _until_done(app: str, stage: str) -> State[Any]:
             case RollBack():
                 undone = move.message
                 await promoting.write_rollback(app, stage, view, move)
-            case Render() | Shift() | Deploy() | Finish():
+            case Render() | Clear() | Shift() | Deploy() | Finish():
                 try:
                     await _make(app, stage, view, move)
                 except _NotWell as problem:
@@ -69,10 +70,14 @@ async def _until_done(app: str, stage: str) -> State[Any]:
                     await promoting.write_rollback(app, stage, view, RollBack(undone))
 
 
-async def _make(app: str, stage: str, view: StageView, move: Render | Shift | Deploy | Finish) -> None:
+async def _make(
+    app: str, stage: str, view: StageView, move: Render | Clear | Shift | Deploy | Finish
+) -> None:
     match move:
         case Render():
             await promoting.write_intent(app, stage, view)
+        case Clear():
+            await _apply(app, stage, view, await syncing.good_state(app, stage, view))
         case Shift():
             await _shift(app, stage, view, move)
         case Deploy():

@@ -81,6 +81,11 @@ async def canary_state(app: str, stage: str, view: StageView, move: Shift) -> tu
     return canary, await in_thread(sync.canary_state, desk(app, stage), view, canary)
 
 
+async def good_state(app: str, stage: str, view: StageView) -> list[Manifest]:
+    """Desired state without any canary."""
+    return await in_thread(sync.good_state, desk(app, stage), view)
+
+
 async def finishing_state(app: str, stage: str, view: StageView) -> list[Manifest]:
     """Desired state while the stable workload takes the new version."""
     return await in_thread(sync.finishing_state, desk(app, stage), view)

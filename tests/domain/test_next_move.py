@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tidegate.domain.gate import Outcome, Sample, Verdict
 from tidegate.domain.health import Health, HealthStatus
 from tidegate.domain.promotion import (
+    Clear,
     Deploy,
     Finish,
     Good,
@@ -95,6 +96,16 @@ def said(outcome: Outcome, gap: str | None = None) -> Verdict:
         pytest.param(replace(LIVE, head_differs=True), Render, id="a config commit becomes the intent"),
         pytest.param(replace(LIVE, pending=2), Deploy, id="drift is put right"),
         pytest.param(replace(MID, canary=None), Shift, id="a change of pods starts with a canary"),
+        pytest.param(
+            replace(MID, canary=None, leftovers=2),
+            Hold,
+            id="a canary waits until an earlier one's pods are gone",
+        ),
+        pytest.param(
+            replace(MID, canary=replace(MID.canary, commit="t1")),  # type: ignore[type-var]
+            Clear,
+            id="the canary of an earlier intent goes first",
+        ),
         pytest.param(
             replace(MID, calls_for_canary=False, canary=None), Deploy, id="other changes go directly"
         ),
@@ -282,7 +293,10 @@ class Deliveries(RuleBasedStateMachine):
                 if self.intent_release.id in self.failing and self.good_release != self.intent_release:
                     return self.undo("not well")
                 return [self.sync]
+            case Clear():
+                return [lambda: setattr(self, "canary", None)]
             case Shift(weight=weight, fresh=fresh):
+                assert not fresh or self.canary is None, "two canaries at once are judged together"
                 return [lambda: self.shift(weight, fresh)]
             case Finish(verdict=verdict):
                 assert self.intent is not None

@@ -69,6 +69,13 @@ class Deploy:
 
 
 @dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove the canary of an earlier intent: the next one is judged by its own pods alone."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shift:
     """Give the canary this share of the replicas, in percent."""
 
@@ -105,7 +112,7 @@ class Hold:
     """What an approval names to lift it; empty when time or events lift it."""
 
 
-Move = Settled | Promote | Render | Deploy | Shift | Finish | RollBack | Hold
+Move = Settled | Promote | Render | Deploy | Clear | Shift | Finish | RollBack | Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,8 @@ class StageView:
     """Hold key -> who said yes."""
     canary: Canary | None = None
     canary_health: Health | None = None
+    leftovers: int = 0
+    """Pods of an earlier canary that still run or end; Prometheus would count them for the next one."""
     calls_for_canary: bool = False
     """Whether the intent changes the pods of a Deployment that is live and good."""
     verdict: Verdict | None = None
@@ -313,8 +322,17 @@ def _canary(view: StageView) -> Move:
     if view.passed:
         return Finish(f"the gate passed {view.intent.release}")
     if view.canary is None or view.canary.commit != view.intent.commit:
-        return Shift(weights[0], f"canary of {view.intent.release} at {weights[0]} %", fresh=True)
+        return _fresh(view, view.intent, weights[0])
     return _verdict(view) or _step(view, view.canary)
+
+
+def _fresh(view: StageView, intent: Intent, weight: int) -> Move:
+    if view.canary:
+        return Clear(f"the canary of {view.canary.release} goes, so that {intent.release} is judged alone")
+    if view.leftovers:
+        until = view.now + timedelta(seconds=1)
+        return Hold(f"{view.leftovers} pods of an earlier canary are still ending", Reason.Step, until)
+    return Shift(weight, f"canary of {intent.release} at {weight} %", fresh=True)
 
 
 def _verdict(view: StageView) -> Move | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidegate.domain.manifests import Manifest, Ref, pod_template, ref
 
@@ -21,6 +21,7 @@ WEIGHT = "tidegate.dev/weight"
 STARTED = "tidegate.dev/started"
 STEP_STARTED = "tidegate.dev/step-started"
 SUFFIX = "-canary"
+LOST_AFTER = timedelta(seconds=30)
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
 
 
@@ -96,6 +97,28 @@ def _read_one(live: Manifest) -> Canary | None:
         started=datetime.fromisoformat(marks[STARTED]),
         step_started=datetime.fromisoformat(marks[STEP_STARTED]),
     )
+
+
+def leftovers(
+    pods: Iterable[Manifest], last_good: Sequence[Manifest], new: Sequence[Manifest], now: datetime
+) -> int:
+    """How many pods would be taken for those of the canaries of `new`, before these have started.
+
+    A pod that should have been gone for `LOST_AFTER` is on a node that nobody hears of: it serves nothing.
+    """
+    changed = set(changed_deployments(last_good, new))
+    selectors = [_canary_selector(m).items() for m in new if ref(m) in changed]
+    labels = [(pod["metadata"].get("labels") or {}).items() for pod in pods if not _is_lost(pod, now)]
+    return sum(any(selector <= own for selector in selectors) for own in labels)
+
+
+def _canary_selector(deployment: Manifest) -> dict[str, str]:
+    return {**(deployment["spec"].get("selector") or {}).get("matchLabels", {}), TRACK: "canary"}
+
+
+def _is_lost(pod: Manifest, now: datetime) -> bool:
+    due = pod["metadata"].get("deletionTimestamp")
+    return bool(due) and now - datetime.fromisoformat(due) > LOST_AFTER
 
 
 def stable_replicas(manifest: Manifest) -> int:

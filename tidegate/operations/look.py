@@ -14,7 +14,14 @@ from tidegate.domain.manifests import Manifest, files, images, parse, ref
 from tidegate.domain.promotion import Good, Held, Hold, Intent, Reason, StageView, soak_ends
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Evidence, Image, Release
-from tidegate.domain.rollout import TRACK, Canary, changed_deployments, read_canary, stable_replicas
+from tidegate.domain.rollout import (
+    TRACK,
+    Canary,
+    changed_deployments,
+    leftovers,
+    read_canary,
+    stable_replicas,
+)
 from tidegate.domain.tracking import tracked_by
 from tidegate.errors import SpecError, Unreachable
 from tidegate.operations import judge
@@ -75,6 +82,7 @@ def look(desk: Desk, now: datetime) -> StageView:
         approvals=approvals(stage_records),
         canary=canary,
         canary_health=_health(desk, found) if trying else None,
+        leftovers=_leftovers(desk, seen, now) if calls_for_canary and not canary else 0,
         calls_for_canary=calls_for_canary,
         verdict=_verdict(desk, trying, found, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
@@ -283,6 +291,11 @@ def canaries(desk: Desk) -> list[Manifest]:
         "apps/v1", "Deployment", namespace=desk.target.namespace, labels={TRACK: "canary"}
     )
     return [m for m in found if tracked_by(m) == str(desk.owner)]
+
+
+def _leftovers(desk: Desk, seen: Seen, now: datetime) -> int:
+    pods = desk.target.list("v1", "Pod", namespace=desk.target.namespace, labels={TRACK: "canary"})
+    return leftovers(pods, seen.good_manifests, seen.intent_manifests, now)
 
 
 def _health(desk: Desk, live: Sequence[Manifest]) -> Health:

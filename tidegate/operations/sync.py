@@ -39,6 +39,12 @@ def canary_state(desk: Desk, view: StageView, canary: Canary) -> list[Manifest]:
     return state
 
 
+def good_state(desk: Desk, view: StageView) -> list[Manifest]:
+    """Desired state without any canary: what was live and good before."""
+    assert view.good is not None
+    return desired(desk, view.good.commit)
+
+
 def finishing_state(desk: Desk, view: StageView) -> list[Manifest]:
     """Desired state while the stable workload takes the new version and the canary still serves."""
     assert view.intent and view.good
