@@ -100,6 +100,7 @@ def test_with_the_database_deleted_and_everything_killed_the_next_push_goes_on(t
         eventually("it is up", lambda: "The runner is up" in up.log.read_text(), seconds=120)
         shop.push("2")
         eventually("2 is live", lambda: _answers(shop) == "2", seconds=240)
+        eventually("it is on record", lambda: len(shop.records("production", Kind.Sync)) == 2)
     the_town.processes.children["prefect-server"].start()
     the_town.up.wait_server(the_town.platform)
     the_town.registered = False  # its database is new
