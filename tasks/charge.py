@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 
 from prefect.concurrency.asyncio import concurrency
 
@@ -43,16 +43,24 @@ async def in_charge(app: str, stage: str) -> AsyncIterator[None]:
     at = desk(app, stage)
     async with AsyncExitStack() as stack:
         await _slot(stack, at)
-        lease = holding(at, f"{flow_run() or 'program'} {uuid.uuid4().hex[:8]}")
-        try:
-            _fences[app, stage] = await in_thread(lease.__enter__)
-        except Conflict as error:
-            raise Busy(str(error)) from error
+        lease, _fences[app, stage] = await _lease(at)
         try:
             yield
         finally:
             del _fences[app, stage]
             await in_thread(lease.__exit__, None, None, None)
+
+
+async def _lease(at: Desk) -> tuple[AbstractContextManager[Fence], Fence]:
+    """The Lease; one that a run was killed with is waited for, because nobody else may come by to go on."""
+    holder = f"{flow_run() or 'program'} {uuid.uuid4().hex[:8]}"
+    while True:
+        lease = holding(at, holder)
+        try:
+            return lease, await in_thread(lease.__enter__)
+        except Conflict as error:
+            if not await in_thread(abandoned, at):
+                raise Busy(str(error)) from error
 
 
 async def _slot(stack: AsyncExitStack, at: Desk) -> None:

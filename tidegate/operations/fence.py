@@ -32,6 +32,6 @@ def holding(desk: Desk, holder: str) -> Iterator[Fence]:
 
 
 def abandoned(desk: Desk) -> bool:
-    """Whether nobody holds the stage's Lease, or whoever did has stopped renewing it."""
-    state = desk.target.lease(lease_name(desk), "").state()
-    return state is None or state[1]
+    """Whether nobody holds the stage's Lease, or whoever did has stopped renewing it. Waits until that is clear."""
+    free: bool = desk.target.lease(lease_name(desk), "").abandoned()
+    return free

@@ -180,6 +180,18 @@ def test_a_held_lease_renews_itself_while_its_holder_waits(world: Any) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("lease-")]
 
 
+def test_whether_a_holder_lives_is_found_out_by_watching(world: Any) -> None:
+    watcher = KubernetesLease(world.cluster._objects, NAME, "", 2.0)
+    assert watcher.abandoned(), "nobody has it"
+    holder = KubernetesLease(world.cluster._objects, NAME, "one", 2.0)
+    assert holder.acquire()
+    assert not watcher.abandoned()
+    holder._stop.set()  # as if its process had died
+    assert watcher.abandoned()
+    holder.release()
+    assert watcher.abandoned()
+
+
 def test_a_lease_deleted_by_hand_is_lost(lease_of: Any, clock: Clock, world: Any) -> None:
     lease = lease_of("one")
     assert lease.acquire()

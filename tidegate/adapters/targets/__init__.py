@@ -29,6 +29,10 @@ class Lease(Protocol):
         """(holder, expired) as the cluster has it; None when there is none."""
         ...
 
+    def abandoned(self) -> bool:
+        """Whether nobody holds it any more; watches a holder for a sign of life, at most its time to live."""
+        ...
+
 
 class Target(Protocol):
     """Look, act and wait; deciding happens elsewhere."""

@@ -19,6 +19,7 @@ from tidegate.domain.manifests import Manifest, Ref
 from tidegate.errors import Conflict, NotFound, OutsideError, Unreachable
 
 _SKEW_SECONDS = 1.0
+_GLANCE_SECONDS = 0.25
 _MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -101,6 +102,23 @@ class KubernetesLease:
             if live is None or not holder:
                 return None
             return str(holder), self._is_expired(live)
+
+    def abandoned(self) -> bool:
+        """Whether nobody holds it, or whoever does shows no life for its whole time to live. Waits that long.
+
+        A holder that lives renews within a third of it.
+        """
+        seen = ""
+        while True:
+            with self._lock:
+                live = self._read()
+                version = self._seen[0]
+                if live is None or self._is_free(live):
+                    return True
+            if seen and version != seen:
+                return False
+            seen = version
+            time.sleep(_GLANCE_SECONDS)
 
     # --- looking --------------------------------------------------------------------------------------------
 
