@@ -41,9 +41,9 @@ def run(world: World) -> list[Row]:
     with _bare(world) as bare:
         deliver = _warm(world)
         mine, floor = [], []
-        for number in range(ROUNDS + 1):
+        for number in range(1, ROUNDS + 2):
             taken = deliver(number), bare(number)
-            if number:  # the first ones warm up
+            if number > 1:  # the first ones warm up
                 mine.append(taken[0])
                 floor.append(taken[1])
     said = "git fetch, read and parse, one PATCH by urllib3, its watch event"
@@ -67,7 +67,7 @@ def _warm(world: World) -> Callable[[int], float]:
     source, config = world.repository("warm"), world.repository("warm-config")
     head = source.push({"code.txt": "code\n"})
     config.push(manifests("warm", str(_image(world, "warm", 0)), OBJECTS))
-    records = [release_record("warm", _image(world, "warm", n), head) for n in range(ROUNDS + 1)]
+    records = [release_record("warm", _image(world, "warm", n), head) for n in range(ROUNDS + 2)]
     config.fill(BRANCH, {record.path: record.to_json() for record in records})
     world.write_spec("warm", source.url, config.url)
     world.deliver("warm")
@@ -163,4 +163,6 @@ def _watch(url: str, events: queue.Queue[float]) -> Iterator[None]:
     try:
         yield
     finally:
+        reply.shutdown()  # `close` alone would wait for the reader
+        thread.join(timeout=5)
         reply.close()

@@ -19,7 +19,7 @@ import yaml
 from benchmarks.journeys import POLL_SECONDS, journeys
 from benchmarks.measuring import Goal, Of, Row
 from benchmarks.world import World
-from tidegate.up import ROOT, client_settings
+from tidegate.up import ROOT, client_settings, program_path
 
 ROUNDS, POOL, EVENT = 8, "bench", "bench.trigger"
 PATIENCE_SECONDS = 60.0
@@ -42,7 +42,7 @@ def _by_event(world: World) -> tuple[list[float], list[float]]:
     """Milliseconds until the body began: by event, and called here; in turn."""
     platform = world.prefect
     world.loop.run(_register())
-    env = client_settings(platform.home, platform.api)
+    env = {**client_settings(platform.home, platform.api), "PATH": program_path()}
     words = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     worker = world.processes.start("bench-worker", words, env=env, cwd=ROOT)
     workers = f"/work_pools/{POOL}/workers/filter"

@@ -81,7 +81,7 @@ async def _make(
         case Shift():
             await _shift(app, stage, view, move)
         case Deploy():
-            await _deploy(app, stage, view)
+            await _deploy(app, stage, view, move)
         case Finish():
             await syncing.record_verdict(app, stage, view, move)
             await _finish(app, stage, view)
@@ -108,13 +108,16 @@ async def _shift(app: str, stage: str, view: StageView, move: Shift) -> None:
         await syncing.record_shift(app, stage, canary)
 
 
-async def _deploy(app: str, stage: str, view: StageView) -> None:
-    """Apply the intent as it is, verify, record."""
+async def _deploy(app: str, stage: str, view: StageView, move: Deploy) -> None:
+    """Apply the intent as it is, verify, record; or let the trial of a first release begin."""
     started = datetime.now(UTC)
     written = await _apply(app, stage, view, await syncing.final_state(app, stage, view))
     if written is not None:
         await _verify(app, stage)
-        await syncing.record_sync(app, stage, view, written, started)
+        if move.on_trial:
+            await syncing.record_trial(app, stage, view)
+        else:
+            await syncing.record_sync(app, stage, view, written, started)
 
 
 async def _finish(app: str, stage: str, view: StageView) -> None:

@@ -54,7 +54,11 @@ _drawn: dict[tuple[str, str], tuple[float, str]] = {}
 
 async def verdict(app: str, stage: str, view: StageView) -> None:
     """The verdict of a running or finished canary: sentence, numbers, how sure, both arms over time."""
-    if view.verdict is None or view.canary is None or not (FlowRunContext.get() or TaskRunContext.get()):
+    if (
+        view.verdict is None
+        or not (view.canary or view.trial)
+        or not (FlowRunContext.get() or TaskRunContext.get())
+    ):
         return
     text = verdict_text(app, stage, view)
     picture = await _picture(app, stage, view.verdict)
@@ -95,11 +99,12 @@ _HEADLINES = {
 
 def verdict_text(app: str, stage: str, view: StageView) -> str:
     """Markdown: what was decided and why, a row per check, how sure it is, what follows."""
-    judged, canary = view.verdict, view.canary
+    judged, canary = view.verdict, view.canary or view.trial
     assert judged and canary
     parts = judged.parts or (judged,)
     head = _HEADLINES[judged.outcome].format(what=f"{app} {canary.release}", stage=stage)
-    since = f"Canary at {canary.weight} %, since {canary.started:%H:%M:%S} UTC."
+    what = "On trial, as the first release here" if view.trial else f"Canary at {canary.weight} %"
+    since = f"{what}, since {canary.started:%H:%M:%S} UTC."
     rows = "\n".join(map(_row, parts))
     sure = "\n".join(f"- {line}" for part in parts if (line := _how_sure(part)))
     return (
@@ -172,7 +177,7 @@ def _what_follows(app: str, stage: str, view: StageView) -> str:
     assert view.verdict
     hold = f"The release is held until a newer one comes or a person says `tidegate approve {app} {stage}`."
     match view.verdict.outcome:
-        case Outcome.Failed | Outcome.Error if view.stage.on_failure == "rollback":
+        case Outcome.Failed | Outcome.Error if view.stage.on_failure == "rollback" and not view.trial:
             return f"The canary goes, the stable pods were not touched, Git gets the rollback. {hold}"
         case Outcome.Failed | Outcome.Error:
             return f"It stays as it is. {hold}"

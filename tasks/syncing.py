@@ -110,6 +110,12 @@ async def record_sync(app: str, stage: str, view: StageView, changed: int, start
     await in_thread(sync.record_sync, desk(app, stage), view, changed, started, flow_run=flow_run())
 
 
+@task(task_run_name="record trial in {stage}", **patient)
+async def record_trial(app: str, stage: str, view: StageView) -> None:
+    """Put on record that a first release is on trial from now on."""
+    await in_thread(sync.record_trial, desk(app, stage), view, flow_run=flow_run())
+
+
 @task(task_run_name="record weight in {stage}", **patient)
 async def record_shift(app: str, stage: str, canary: Canary) -> None:
     """Put a canary's weight on record."""

@@ -32,7 +32,7 @@ from tidegate.domain.promotion import (
 )
 from tidegate.domain.release import Image, Release
 from tidegate.domain.rollout import Canary
-from tidegate.spec import Gate, Rollout, Section, Stage, Threshold
+from tidegate.spec import Gate, Ratio, Rollout, Section, Stage, Threshold
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 GATE = Gate(
@@ -44,6 +44,9 @@ CANARY = Stage(
     target=Section(kind="kubernetes"),
     rollout=Rollout(weights=(20, 50), every="30s"),
     gate=GATE,
+)
+RATIO = CANARY.model_copy(
+    update={"gate": GATE.model_copy(update={"checks": (Ratio(name="errors", bad="b", total="t"),)})}
 )
 PLAIN = CANARY.model_copy(update={"rollout": None, "gate": None})
 
@@ -79,6 +82,8 @@ MID = replace(
     canary=Canary(R2.id, "t2", 20, NOW - timedelta(seconds=60), NOW - timedelta(seconds=60)),
     verdict=Verdict(Outcome.Running, "going", samples=(Sample(0.0, (0.0, 1.0)),)),
 )
+FIRST = replace(MID, good=None, canary=None, verdict=None)
+TRIAL = replace(FIRST, trial=Canary(R2.id, "t2", 100, NOW, NOW))
 
 
 def said(outcome: Outcome, gap: str | None = None) -> Verdict:
@@ -109,7 +114,7 @@ def said(outcome: Outcome, gap: str | None = None) -> Verdict:
         pytest.param(
             replace(MID, calls_for_canary=False, canary=None), Deploy, id="other changes go directly"
         ),
-        pytest.param(replace(MID, good=None), Deploy, id="the first release has nothing to compare with"),
+        pytest.param(replace(FIRST, stage=RATIO), Deploy, id="the first release has nothing to compare with"),
         pytest.param(replace(MID, stage=PLAIN), Deploy, id="a stage without rollout deploys directly"),
         pytest.param(replace(MID, verdict=said(Outcome.Failed)), RollBack, id="a failed gate is undone"),
         pytest.param(replace(MID, verdict=said(Outcome.Error)), RollBack, id="no evidence is undone"),
@@ -172,6 +177,20 @@ def test_the_last_weight_finishes_only_on_a_successful_gate() -> None:
     }
 
 
+def test_a_first_release_is_judged_by_thresholds_where_there_are_any() -> None:
+    assert next_move(FIRST) == Deploy(f"shop {R2.id} → production, on trial", on_trial=True)
+    assert next_move(replace(FIRST, stage=RATIO)) == Deploy(f"shop {R2.id} → production")
+    assert isinstance(next_move(TRIAL), Hold)
+    answers = {o: type(next_move(replace(TRIAL, verdict=said(o)))) for o in Outcome}
+    assert answers == {
+        Outcome.Successful: Finish,
+        Outcome.Failed: RollBack,
+        Outcome.Error: RollBack,
+        Outcome.Inconclusive: Hold,
+        Outcome.Running: Hold,
+    }
+
+
 def test_a_weight_lasts_as_long_as_the_spec_says() -> None:
     young = replace(MID, canary=replace(MID.canary, step_started=NOW - timedelta(seconds=10)))  # type: ignore[type-var]
     move = next_move(young)
@@ -214,6 +233,7 @@ class Deliveries(RuleBasedStateMachine):
         self.good: Good | None = None
         self.good_release: Release | None = None
         self.canary: Canary | None = None
+        self.trial: Canary | None = None
         self.verdict: Verdict | None = None
         self.held: list[Held] = []
         self.ever_held: set[str] = set()
@@ -228,6 +248,7 @@ class Deliveries(RuleBasedStateMachine):
         )
         orders = [r.order for r in self.releases if any(h.release == r.id for h in self.held)]
         trying = bool(self.canary and self.intent and self.canary.commit == self.intent.commit)
+        trial = self.trial if self.trial and self.intent and self.trial.commit == self.intent.commit else None
         return StageView(
             app="shop",
             stage=self.stage,
@@ -244,8 +265,9 @@ class Deliveries(RuleBasedStateMachine):
             newest_held=max(orders, default=None),
             approvals={key: frozenset({"ada"}) for key in self.lifted},
             canary=self.canary,
+            trial=trial,
             calls_for_canary=changed,
-            verdict=self.verdict if trying else None,
+            verdict=self.verdict if trying or trial else None,
             passed=bool(self.intent and self.intent.commit in self.passed),
         )
 
@@ -292,7 +314,7 @@ class Deliveries(RuleBasedStateMachine):
                 assert self.intent_release is not None
                 if self.intent_release.id in self.failing and self.good_release != self.intent_release:
                     return self.undo("not well")
-                return [self.sync]
+                return [self.try_out] if move.on_trial else [self.sync]
             case Clear():
                 return [lambda: setattr(self, "canary", None)]
             case Shift(weight=weight, fresh=fresh):
@@ -342,6 +364,11 @@ class Deliveries(RuleBasedStateMachine):
         if fresh:
             self.verdict = None
         self.canary = Canary(self.intent.release, self.intent.commit, weight, started, self.now)
+
+    def try_out(self) -> None:
+        assert self.intent is not None
+        self.trial = Canary(self.intent.release, self.intent.commit, 100, self.now, self.now)
+        self.verdict = None
 
     def sync(self) -> None:
         assert self.intent is not None

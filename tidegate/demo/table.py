@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from rich import box
 from rich.table import Table
@@ -12,6 +11,7 @@ from tidegate.demo.answers import Tally
 from tidegate.demo.repositories import Pushed
 from tidegate.demo.scene import Course
 from tidegate.demo.screen import clock
+from tidegate.demo.telling import WHOLE
 from tidegate.domain.records import Kind, Record
 
 
@@ -56,9 +56,9 @@ def gate(course: Course) -> str:
     """The verdict's sentence and how long the canary had run; or why there was none."""
     verdict = course.verdict
     if verdict is None:
-        return "no gate: the first release has nothing to compare with"
+        return "no verdict"
     started = _started(course)
-    took = f" after {(verdict.at - started).total_seconds():.0f} s of canary" if started else ""
+    took = f" after {(verdict.at - started.at).total_seconds():.0f} s of {_kind(started)}" if started else ""
     return f"{verdict.data.get('outcome')}{took}. {_sentence(verdict)}"
 
 
@@ -70,6 +70,10 @@ def _sentence(verdict: Record) -> str:
     return f"{first['message']}; {', '.join(part['check'] for part in others)} as they should be"
 
 
-def _started(course: Course) -> datetime | None:
+def _started(course: Course) -> Record | None:
     shift: Record | None = course.first(Kind.Shift, "production")
-    return shift.at if shift else None
+    return shift
+
+
+def _kind(shift: Record) -> str:
+    return "trial" if shift.data.get("weight") == WHOLE else "canary"

@@ -8,6 +8,8 @@ from typing import Any
 from tidegate.domain.records import Kind, Record
 
 GOOD, BAD, PLAIN = "green", "red", ""
+WHOLE = 100
+"""Weight of a first release, which is tried out on all pods."""
 
 
 def told(record: Record) -> tuple[str, str, str]:
@@ -22,6 +24,12 @@ def told(record: Record) -> tuple[str, str, str]:
             commit = str(data.get("commit", ""))[:7]
             return record.stage, f"promoted: commit {commit} in fleet names the new image", PLAIN
         case Kind.Shift:
+            if data.get("weight") == WHOLE:
+                return (
+                    record.stage,
+                    "up and verified; with nothing to compare, its own numbers judge it",
+                    PLAIN,
+                )
             return record.stage, f"canary at {data.get('weight')} % of the pods", PLAIN
         case Kind.Sync:
             seconds = f" in {data['seconds']:g} s" if "seconds" in data else ""

@@ -21,7 +21,7 @@ from tidegate.domain.health import Health, HealthStatus
 from tidegate.domain.release import Release
 from tidegate.domain.rollout import Canary
 from tidegate.domain.windows import is_open, next_opening
-from tidegate.spec import Stage
+from tidegate.spec import Stage, Threshold
 
 
 class Reason(StrEnum):
@@ -66,6 +66,8 @@ class Deploy:
     """Apply the intent as it is, wait for health, verify, record."""
 
     message: str
+    on_trial: bool = False
+    """Whether it is good only when the gate has said so afterwards: a first release, with thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +177,12 @@ class StageView:
     canary_health: Health | None = None
     leftovers: int = 0
     """Pods of an earlier canary that still run or end; Prometheus would count them for the next one."""
+    trial: Canary | None = None
+    """A first release that is up and not yet judged, as a canary of 100 %."""
     calls_for_canary: bool = False
     """Whether the intent changes the pods of a Deployment that is live and good."""
     verdict: Verdict | None = None
-    """Of the running canary, recomputed now."""
+    """Of the running canary or trial, recomputed now."""
     passed: bool = False
     """Whether the ledger holds the gate's final yes for this intent."""
     pending: int = 0
@@ -313,7 +317,27 @@ def _go_on(view: StageView) -> Move | None:
         return None
     if view.stage.rollout and view.good and view.calls_for_canary and not view.intent.restored:
         return _canary(view)
+    if view.good is None and _has_thresholds(view.stage):
+        return _trial(view, view.intent)
     return Deploy(f"{view.app} {view.intent.release} → {view.stage.name}")
+
+
+def _has_thresholds(stage: Stage) -> bool:
+    return any(isinstance(check, Threshold) for check in (stage.gate.checks if stage.gate else ()))
+
+
+def _trial(view: StageView, intent: Intent) -> Move:
+    """A first release has nothing to compare with: rolled out, then judged by its threshold checks alone."""
+    assert view.stage.gate
+    if view.passed:
+        return Finish(f"the gate passed {intent.release}")
+    if view.trial is None:
+        return Deploy(f"{view.app} {intent.release} → {view.stage.name}, on trial", on_trial=True)
+    if view.verdict and view.verdict.outcome is Outcome.Successful:
+        return Finish(view.verdict.message, view.verdict)
+    message = view.verdict.message if view.verdict else "no verdict yet"
+    waits = Hold(f"{intent.release} is on trial: {message}", Reason.Gate, view.now + view.stage.gate.every)
+    return _verdict(view) or waits
 
 
 def _canary(view: StageView) -> Move:

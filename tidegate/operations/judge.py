@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from tidegate.domain.gate import Verdict, evaluate
 from tidegate.domain.rollout import Canary
 from tidegate.operations.desk import Desk
+from tidegate.spec import Gate
 
 
-def judge(desk: Desk, canary: Canary, targets: int, now: datetime) -> Verdict:
+def judge(
+    desk: Desk, gate: Gate, canary: Canary, now: datetime, pods: Mapping[str, int] | None = None
+) -> Verdict:
     """The gate's verdict on a canary at `now`; unreachable metrics are gaps in it, never an exception.
 
-    targets: pods of the canary that Prometheus has to know; fewer make the interval a gap.
+    pods: how many of which Deployment Prometheus has to know; fewer make the interval a gap. None: not asked.
     """
-    gate = desk.stage.gate
-    if gate is None:
-        raise ValueError(f"{desk.app} {desk.stage.name} has no gate")
     started, at = canary.started.timestamp(), now.timestamp()
-    known = desk.samples.get(canary.commit, {})
-    samples = desk.metrics.collect(gate, started=started, now=at, canary_targets=targets, known=known)
+    selector = {gate.namespace_label: desk.target.namespace} if gate.namespace_label else {}
+    samples = desk.metrics.collect(
+        gate,
+        started=started,
+        now=at,
+        selector=selector,
+        canary_targets=sum(pods.values()) if pods is not None else None,
+        workloads=tuple(pods or ()),
+        known=desk.samples.get(canary.commit, {}),
+    )
     desk.samples[canary.commit] = samples
-    return evaluate(gate, samples, started=started, now=at, queries=desk.metrics.queries(gate))
+    queries = desk.metrics.queries(gate, selector=selector)
+    return evaluate(gate, samples, started=started, now=at, queries=queries)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidegate.adapters.ledger import BRANCH as LEDGER
-from tidegate.domain.gate import Outcome, Verdict
+from tidegate.domain.gate import Outcome, Verdict, without_control
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, files, images, parse, ref
 from tidegate.domain.promotion import Good, Held, Hold, Intent, Reason, StageView, soak_ends
@@ -65,6 +65,7 @@ def look(desk: Desk, now: datetime) -> StageView:
     found = [] if synced else canaries(desk)
     canary = read_canary(found)
     trying = canary if canary and seen.intent and canary.commit == seen.intent.commit else None
+    trial = trial_of(stage_records, seen.intent) if seen.intent and not seen.good else None
     return StageView(
         app=desk.app,
         stage=desk.stage,
@@ -84,7 +85,8 @@ def look(desk: Desk, now: datetime) -> StageView:
         canary_health=_health(desk, found) if trying else None,
         leftovers=_leftovers(desk, seen, now) if calls_for_canary and not canary else 0,
         calls_for_canary=calls_for_canary,
-        verdict=_verdict(desk, trying, found, now),
+        trial=trial,
+        verdict=_verdict(desk, trying, found, now) if trying else _trial_verdict(desk, trial, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
         pending=len(desk.target.look(desk.owner, seen.intent_manifests).writes) if synced else 0,
         problem=seen.problem,
@@ -228,6 +230,15 @@ def approvals(stage_records: Sequence[Record]) -> dict[str, frozenset[str]]:
     return said
 
 
+def trial_of(stage_records: Iterable[Record], intent: Intent) -> Canary | None:
+    """The trial of a first release, which began when it was up and verified; None before that."""
+    for record in stage_records:
+        if record.kind is Kind.Shift and record.data.get("commit") == intent.commit:
+            started = datetime.fromisoformat(record.data["started"])
+            return Canary(intent.release, intent.commit, 100, started, started)
+    return None
+
+
 def gate_passed(stage_records: Iterable[Record], commit: str) -> bool:
     """Whether the gate's final yes for this intent is on record."""
     return any(
@@ -302,7 +313,13 @@ def _health(desk: Desk, live: Sequence[Manifest]) -> Health:
     return desk.target.wait([ref(m) for m in live], deadline_seconds=0, interrupted=lambda: None)
 
 
-def _verdict(desk: Desk, canary: Canary | None, live: Sequence[Manifest], now: datetime) -> Verdict | None:
-    if canary is None or desk.stage.gate is None:
+def _verdict(desk: Desk, canary: Canary, live: Sequence[Manifest], now: datetime) -> Verdict | None:
+    if desk.stage.gate is None:
         return None
-    return judge.judge(desk, canary, sum(map(stable_replicas, live)), now)
+    pods = {str(m["metadata"]["name"]): stable_replicas(m) for m in live}
+    return judge.judge(desk, desk.stage.gate, canary, now, pods)
+
+
+def _trial_verdict(desk: Desk, trial: Canary | None, now: datetime) -> Verdict | None:
+    gate = without_control(desk.stage.gate) if trial and desk.stage.gate else None
+    return judge.judge(desk, gate, trial, now) if gate and trial else None

@@ -47,9 +47,9 @@ def good_state(desk: Desk, view: StageView) -> list[Manifest]:
 
 def finishing_state(desk: Desk, view: StageView) -> list[Manifest]:
     """Desired state while the stable workload takes the new version and the canary still serves."""
-    assert view.intent and view.good
+    assert view.intent is not None
     new = desired(desk, view.intent.commit)
-    if view.canary is None or view.canary.commit != view.intent.commit:
+    if view.good is None or view.canary is None or view.canary.commit != view.intent.commit:
         return new
     state: list[Manifest] = desk.traffic.finish(desired(desk, view.good.commit), new, view.canary)
     return state
@@ -92,6 +92,21 @@ def record_shift(desk: Desk, canary: Canary, *, flow_run: str = "") -> None:
         started=canary.started.isoformat(),
     )
     record.append_missing(desk, [made])
+
+
+def record_trial(desk: Desk, view: StageView, *, flow_run: str = "") -> None:
+    """Put on record that a first release is up and verified: its trial begins now."""
+    assert view.intent is not None
+    made = record.new(
+        desk,
+        Kind.Shift,
+        f"{desk.app} {view.intent.release} is up in {desk.stage.name}, on trial",
+        release=view.intent.release,
+        flow_run=flow_run,
+        commit=view.intent.commit,
+        weight=100,
+    )
+    record.append_missing(desk, [replace(made, data={**made.data, "started": made.at.isoformat()})])
 
 
 def record_sync(desk: Desk, view: StageView, changed: int, started: datetime, *, flow_run: str = "") -> None:

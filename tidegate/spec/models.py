@@ -198,8 +198,8 @@ class Threshold(Strict):
     """Largest value that passes."""
     min: float | None = None
     """Smallest value that passes."""
-    arm: Literal["canary", "all"] = "canary"
-    """Which pods the query looks at; `all` leaves it as written."""
+    arm: Literal["canary", "stage", "all"] = "canary"
+    """Which pods the query looks at: the canary's, all of the stage's, or `all`: it is left as written."""
     failures: Annotated[int, Field(ge=0)] = 0
     """Failing measurements that are tolerated; one more fails the check."""
     critical: bool = True
@@ -228,6 +228,8 @@ class Gate(Strict):
     """Life of a canary pod that is no evidence yet."""
     track_label: str = "track"
     """Prometheus label that carries the pods' `tidegate.dev/track`."""
+    namespace_label: str = "namespace"
+    """Prometheus label that carries the pods' namespace: both arms are asked for in the target's; empty: not."""
     scrape_interval: Duration = timedelta(seconds=15)
     """How often the targets are scraped; older samples than two of these are stale."""
 

@@ -39,6 +39,14 @@ HISTORY = {
     # targets: three canaries, of which one is down from minute 20 to 25
     **{f'up{{track="canary",ns="a",pod="{n}"}}': constant(1) for n in range(2)},
     'up{track="canary",ns="a",pod="2"}': [(START + s, int(not 1200 <= s < 1500)) for s in HOUR],
+    # and in a namespace of their own, with names and without
+    'req_total{code="200",track="canary",ns="named"}': line(1),
+    'req_total{code="200",track="stable",ns="named"}': line(1),
+    'up{track="canary",ns="named",pod="web-canary-5d-x"}': constant(1),
+    'req_total{code="200",track="canary",ns="bare"}': line(1),
+    'req_total{code="200",track="stable",ns="bare"}': line(1),
+    'up{track="canary",ns="bare",instance="1"}': constant(1),
+    'up{track="canary",ns="bare",instance="2"}': constant(1),
     # ends after nine minutes
     'old_total{track="canary"}': line(1, range(0, 541, 15)),
     'old_total{track="stable"}': line(1),
@@ -103,7 +111,7 @@ def test_one_query_written_once_gives_the_counts_of_both_arms(source):
 
 def test_a_namespace_keeps_strangers_out(source):
     everyone = read(source, ratio())[0]
-    assert everyone.canary == pytest.approx((3006, 3120))
+    assert everyone.canary == pytest.approx((3006, 3240))
 
 
 def test_the_same_plugin_is_found_by_its_kind(source, prometheus_of):
@@ -220,6 +228,35 @@ def test_fewer_canary_targets_than_should_be_are_a_gap(source):
 def test_the_newest_check_needs_all_targets_but_a_growing_canary_keeps_its_past(source):
     samples = read(source, ratio(), minutes=10, selector={"ns": "a"}, canary_targets=5)
     assert [s.gap for s in samples] == [None] * 9 + ["3 of 5 canary targets answered every scrape"]
+
+
+@pytest.mark.parametrize(
+    ("workloads", "expected"),
+    [
+        (("other-canary",), "0 of 3 canary targets answered every scrape"),
+        (("web-canary", "other-canary"), "1 of 3 canary targets answered every scrape"),
+        ((), None),
+    ],
+)
+def test_pods_of_another_canary_do_not_stand_in_for_missing_ones(source, workloads, expected):
+    more = {"ns": "a"} if not workloads else {"ns": "named"}
+    samples = read(source, ratio(), minutes=2, selector=more, canary_targets=3, workloads=workloads)
+    assert samples[-1].gap == expected
+
+
+def test_a_target_without_a_pod_label_counts_for_every_workload(source):
+    samples = read(
+        source, ratio(), minutes=2, selector={"ns": "bare"}, canary_targets=2, workloads=("web-canary",)
+    )
+    assert samples[-1].gap is None
+
+
+def test_a_threshold_on_the_stage_sees_all_its_pods_and_those_of_no_other(source):
+    def value(arm):
+        check = threshold("sum(req_total)", arm=arm, max=10**9)
+        return read(source, check, minutes=2, selector={"ns": "a"})[-1].canary[0]
+
+    assert value("canary") < value("stage") < value("all")
 
 
 def test_the_samples_judge_the_canary_and_the_record_judges_again(source):

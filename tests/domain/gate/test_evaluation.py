@@ -365,7 +365,7 @@ def test_a_measured_dispersion_is_used_and_the_sentence_no_longer_says_assumed()
 def test_a_first_release_is_judged_by_its_thresholds_alone_on_all_pods():
     alone = without_control(gate(ERRORS, LATENCY))
     assert alone is not None
-    assert [(c.name, c.arm) for c in alone.checks if isinstance(c, Threshold)] == [("latency", "all")]
+    assert [(c.name, c.arm) for c in alone.checks if isinstance(c, Threshold)] == [("latency", "stage")]
     assert len(alone.checks) == 1
     assert without_control(gate(ERRORS)) is None
 

@@ -88,10 +88,14 @@ def _rewritten(query: str, extra: tuple[Match, ...]) -> tuple[str, tuple[Selecto
         raise QueryError(f"cannot be rewritten faithfully, it would become {text}; write it more plainly")
     printer, reread = _Printer(extra), _Printer()
     text = printer.text(tree)
-    expected = [Selector(s.metric, (*s.matches, *extra)) for s in plain.found]
+    expected = [Selector(s.metric, _joined(s.matches, extra)) for s in plain.found]
     if reread.text(parse(text)) != text or reread.found != expected:
         raise QueryError(f"does not take the matchers {', '.join(map(str, extra))}; write it more plainly")
     return text, tuple(reread.found)
+
+
+def _joined(own: tuple[Match, ...], extra: tuple[Match, ...]) -> tuple[Match, ...]:
+    return (*own, *(match for match in extra if match not in own))
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ class _Printer:
         if node.matchers.or_matchers:
             raise QueryError("`or` between label matchers is not PromQL as Prometheus knows it")
         own = tuple(Match(m.name, _sign(m.op), m.value) for m in node.matchers.matchers)
-        self.found.append(Selector(node.name, (*own, *self.extra)))
+        self.found.append(Selector(node.name, _joined(own, self.extra)))
         return str(self.found[-1])
 
     def _VectorSelector(self, node: promql.VectorSelector) -> str:

@@ -16,8 +16,11 @@ ARMS = ("canary", "control")
 
 def arm_matches(gate: Gate, arm: str, selector: Mapping[str, str]) -> tuple[Match, ...]:
     """The matchers of one arm: the caller's, and the track. Pods without a track are control."""
-    own = tuple(Match(label, "=", value) for label, value in sorted(selector.items()))
-    return (*own, Match(gate.track_label, "=" if arm == "canary" else "!=", "canary"))
+    return (*_matches(selector), Match(gate.track_label, "=" if arm == "canary" else "!=", "canary"))
+
+
+def _matches(selector: Mapping[str, str]) -> tuple[Match, ...]:
+    return tuple(Match(label, "=", value) for label, value in sorted(selector.items()))
 
 
 def ratio_query(check: Ratio, gate: Gate, selector: Mapping[str, str]) -> str:
@@ -37,8 +40,14 @@ def ratio_query(check: Ratio, gate: Gate, selector: Mapping[str, str]) -> str:
 
 
 def threshold_matches(check: Threshold, gate: Gate, selector: Mapping[str, str]) -> tuple[Match, ...]:
-    """The matchers a threshold query gets: the canary's, or none where it looks at all pods."""
-    return arm_matches(gate, "canary", selector) if check.arm == "canary" else ()
+    """The matchers a threshold query gets: the canary's, the stage's, or none where it stays as written."""
+    match check.arm:
+        case "canary":
+            return arm_matches(gate, "canary", selector)
+        case "stage":
+            return _matches(selector)
+        case "all":
+            return ()
 
 
 def threshold_query(check: Threshold, gate: Gate, selector: Mapping[str, str]) -> str:
@@ -52,9 +61,13 @@ def freshness_query(check: Threshold, gate: Gate, selector: Mapping[str, str]) -
     return " or ".join(_part(f"seen_{i}", f"max(timestamp({s}))") for i, s in enumerate(found))
 
 
-def targets_query(gate: Gate, selector: Mapping[str, str]) -> str:
-    """Canary targets that answered every scrape of a check."""
-    up = Selector("up", arm_matches(gate, "canary", selector))
+def targets_query(gate: Gate, selector: Mapping[str, str], workloads: Sequence[str]) -> str:
+    """Canary targets that answered every scrape of a check; of these workloads, where a label `pod` tells."""
+    matches = arm_matches(gate, "canary", selector)
+    if workloads:  # the pattern also matches a target without that label
+        names = "|".join(sorted(name.replace(".", "[.]") for name in workloads))
+        matches = (*matches, Match("pod", "=~", f"(({names})-.*)?"))
+    up = Selector("up", matches)
     return f"sum(min_over_time({up}[{gate.every.total_seconds():.0f}s]))"
 
 

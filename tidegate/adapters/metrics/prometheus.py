@@ -91,13 +91,15 @@ class Prometheus:
         now: float,
         selector: Mapping[str, str] = {},
         canary_targets: int | None = None,
+        workloads: Sequence[str] = (),
         known: Mapping[str, Sequence[Sample]] = {},
     ) -> Samples:
         """The samples of every check of the gate, oldest first: all checks that ended by `now`.
 
         Times are seconds since the epoch; checks are `gate.every` long, aligned to multiples of it, and begin
         after `started` and the warm-up. `selector` holds further label values that both arms must have (a
-        namespace). `canary_targets` is how many canary pods should be scraped now: fewer are a gap.
+        namespace). `canary_targets` is how many canary pods should be scraped now: fewer are a gap. `workloads`
+        are the names their pods' names begin with; other canaries' pods must not stand in for missing ones.
 
         What Prometheus does not answer at all (refused, timeout, 5xx) says nothing about older checks: then
         the newest one alone is a gap, or, where `known` brings the samples of the last look, all that ended
@@ -108,7 +110,7 @@ class Prometheus:
         if not ends:
             return {check.name: () for check in gate.checks}
         look = _Look(self._client, gate, ends, selector)
-        short = {} if canary_targets is None else look.short_of_targets(canary_targets)
+        short = {} if canary_targets is None else look.short_of_targets(canary_targets, workloads)
         found: Samples = {}
         for check in gate.checks:
             samples = look.samples(check)
@@ -195,13 +197,13 @@ class _Look:
             case Threshold():
                 return measured(check, replies[0].series, replies[1].series, self._ends, self._oldest)
 
-    def short_of_targets(self, expected: int) -> dict[float, str]:
+    def short_of_targets(self, expected: int, workloads: Sequence[str]) -> dict[float, str]:
         """Checks in which fewer canary targets answered than should have, and the words that say so.
 
         The newest check needs them all; an older one as many as ever answered before it, because a canary
         grows.
         """
-        reply = self.ask(_queries.targets_query(self._gate, self._selector))
+        reply = self.ask(_queries.targets_query(self._gate, self._selector, workloads))
         if reply.silence is not None:
             return {}
         if reply.problem is not None:

@@ -84,11 +84,15 @@ def evaluate(
 
 
 def without_control(gate: Gate) -> Gate | None:
-    """The gate of a first release, which has nothing to compare with: its threshold checks, on all pods.
+    """The gate of a first release, which has nothing to compare with: its threshold checks, on all pods of the stage.
 
     None when the gate has no such check.
     """
-    checks = tuple(c.model_copy(update={"arm": "all"}) for c in gate.checks if isinstance(c, Threshold))
+    checks = tuple(
+        c.model_copy(update={"arm": "stage"}) if c.arm == "canary" else c
+        for c in gate.checks
+        if isinstance(c, Threshold)
+    )
     return gate.model_copy(update={"checks": checks}) if checks else None
 
 
