@@ -120,7 +120,7 @@ async def _deployment(client: PrefectClient, wanted: Wanted) -> Any:
         description=entry.get("description"),
         entrypoint=entry["entrypoint"],
         parameters=entry.get("parameters", {}),
-        parameter_openapi_schema=parameter_schema(wanted.flow.fn).model_dump_for_openapi(),
+        parameter_openapi_schema=parameter_schema(wanted.flow.fn).model_dump(exclude_unset=True),
         enforce_parameter_schema=True,
         schedules=schedules(entry),
         concurrency_limit=config.limit if config else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from uuid import UUID
 
 from prefect import task
@@ -43,6 +44,8 @@ async def undo_if_cancelled(app: str, stage: str) -> None:
 
 
 async def _cancelled() -> bool:
+    """Whether a person cancelled: that is said of the run that a worker started, not of the flows within."""
+    started = os.environ.get("PREFECT__FLOW_RUN_ID") or flow_run()
     async with get_client() as client:
-        run = await client.read_flow_run(UUID(flow_run()))
+        run = await client.read_flow_run(UUID(started))
     return bool(run.state and run.state.type in (StateType.CANCELLING, StateType.CANCELLED))

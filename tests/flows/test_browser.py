@@ -35,15 +35,10 @@ def kiosk(the_town: Town) -> Iterator[Shop]:
     """A shop whose runs only people start; the clocks stand still until the test is over."""
     shop = Shop(the_town, "kiosk")
     the_town.admit("kiosk")
-    found = the_town.prefect("/deployments/filter", {"limit": 200})
-    clocks = [f"/deployments/{deployment['id']}" for deployment in found if deployment["schedules"]]
-    for clock in clocks:
-        the_town.prefect(f"{clock}/pause_deployment", {})
-    the_town.up.runner(the_town.platform)
-    yield shop
-    the_town.processes.children.pop("runner").stop(time.monotonic() + 15)
-    for clock in clocks:
-        the_town.prefect(f"{clock}/resume_deployment", {})
+    with the_town.clocks_stopped():
+        the_town.up.runner(the_town.platform)
+        yield shop
+        the_town.processes.children.pop("runner").stop(time.monotonic() + 15)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,26 @@ def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: To
     assert shop.version() == "2"
 
 
+def test_a_first_release_is_live_only_when_its_thresholds_say_so(the_town: Town) -> None:
+    shop = Shop(the_town, "first", replicas=1, stages=("production",), thresholds=True)
+    the_town.admit("first")
+    made = shop.release("1", bad=0.5)
+    bad = the_town.run("deliver", app="first")
+    assert bad["name"] == "RolledBack", bad
+    assert shop.records("production", Kind.Sync) == []
+    assert {r.release for r in shop.records("production", Kind.Hold)} == {made.id}
+    shop.release("2")
+    good = the_town.run("deliver", app="first")
+    assert good["name"] == "Completed", good
+    assert shop.version() == "2"
+    assert [r.kind for r in shop.records("production")][-4:] == [
+        Kind.Promotion,
+        Kind.Shift,
+        Kind.Verdict,
+        Kind.Sync,
+    ]
+
+
 def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
     shop = Shop(the_town, "twice", replicas=1, canary=False)
     the_town.admit("twice")

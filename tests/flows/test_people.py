@@ -54,6 +54,27 @@ def test_a_rollback_needs_neither_source_nor_registry_nor_prometheus(the_town: T
     assert shop.version() == "1", "a held release does not come back by itself"
 
 
+def test_a_person_may_let_a_failed_release_live(the_town: Town) -> None:
+    shop = Shop(the_town, "pardoned", replicas=2, stages=("production",))
+    the_town.admit("pardoned")
+    shop.release("1")
+    assert the_town.run("deliver", app="pardoned")["name"] == "Completed"
+    made = shop.release("2", bad=0.3)
+    assert the_town.run("deliver", app="pardoned")["name"] == "RolledBack"
+    assert shop.version() == "1"
+    wrong = the_town.run("approve", app="pardoned", stage="production", by="Eve", release="0000000")
+    assert wrong["type"] == "FAILED"
+    assert "nothing 0000000 waits for approval" in wrong["message"]
+
+    said = the_town.run("approve", app="pardoned", stage="production", by="Eve", release=made.id)
+    assert said["type"] == "COMPLETED", said
+    assert the_town.run("deliver", app="pardoned")["name"] == "Completed"
+    assert shop.version() == "2"
+    assert set(shop.deployments()) == {"shop"}
+    assert the_town.run("deliver", app="pardoned")["name"] == "Completed", "it stays"
+    assert shop.version() == "2"
+
+
 def test_a_newer_release_goes_past_a_hold(the_town: Town) -> None:
     shop = Shop(the_town, "newer", replicas=1, canary=False)
     the_town.admit("newer")

@@ -131,6 +131,19 @@ class Town:
         with urllib.request.urlopen(self.cluster["url"] + path, timeout=10) as reply:
             return json.load(reply)
 
+    @contextmanager
+    def clocks_stopped(self) -> Iterator[None]:
+        """Only people start runs meanwhile."""
+        found = self.prefect("/deployments/filter", {"limit": 200})
+        clocks = [f"/deployments/{deployment['id']}" for deployment in found if deployment["schedules"]]
+        for clock in clocks:
+            self.prefect(f"{clock}/pause_deployment", {})
+        try:
+            yield
+        finally:
+            for clock in clocks:
+                self.prefect(f"{clock}/resume_deployment", {})
+
     def prefect(self, path: str, body: object) -> Any:
         """POST to the Prefect API."""
         request = urllib.request.Request(
@@ -228,6 +241,7 @@ class Shop:
         canary: bool = True,
         stages: tuple[str, ...] = ("staging", "production"),
         approval: bool = False,
+        thresholds: bool = False,
         weights: tuple[int, ...] = (20, 50),
         **_: Any,
     ) -> None:
@@ -240,12 +254,18 @@ class Shop:
                 "build": {"kind": "archive", "image": self.image, "entrypoint": ["python", "app.py"]}
             },
             "config": {"git": self.town.git.url(f"{self.name}-config"), "render": "plain"},
-            "stages": [self._stage(s, stages, canary, approval, weights) for s in stages],
+            "stages": [self._stage(s, stages, canary, approval, thresholds, weights) for s in stages],
         }
         (self.town.fleet / f"{self.name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
 
     def _stage(
-        self, name: str, stages: tuple[str, ...], canary: bool, approval: bool, weights: tuple[int, ...]
+        self,
+        name: str,
+        stages: tuple[str, ...],
+        canary: bool,
+        approval: bool,
+        thresholds: bool,
+        weights: tuple[int, ...],
     ) -> dict[str, Any]:
         namespace = self.namespace(name)
         kubeconfig = self.town.cluster["kubeconfig"]
@@ -268,9 +288,16 @@ class Shop:
             query = f'shop_requests_total{{namespace="{namespace}"}}'
             bad = f'shop_requests_total{{namespace="{namespace}",code="500"}}'
             check = {"kind": "ratio", "name": "errors", "bad": bad, "total": query, "max_ratio": 10}
+            failing = "sum(rate(shop_requests_total{code='500'}[4s])) / sum(rate(shop_requests_total[4s]))"
+            threshold = {"kind": "threshold", "name": "failing", "query": failing, "max": 0.1}
             metrics = {"kind": "prometheus", "url": self.town.prometheus.url}
             stage["rollout"] = {"kind": "canary", "weights": list(weights), "every": "4s"}
-            stage["gate"] = {"metrics": metrics, "checks": [check], "every": "4s", "scrape_interval": "1s"}
+            stage["gate"] = {
+                "metrics": metrics,
+                "checks": [check, *([threshold] * thresholds)],
+                "every": "4s",
+                "scrape_interval": "1s",
+            }
             stage["gate"] |= {"min_bake": "8s", "max_duration": "3m"}
         return stage
 

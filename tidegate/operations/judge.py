@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from tidegate.domain.gate import Verdict, evaluate
+from tidegate.domain import gate as rules
+from tidegate.domain.gate import Verdict
 from tidegate.domain.rollout import Canary
 from tidegate.operations.desk import Desk
 from tidegate.spec import Gate
+
+
+def judge_trial(desk: Desk, trial: Canary, now: datetime) -> Verdict | None:
+    """The verdict on a first release, by the threshold checks alone; None without any."""
+    gate = rules.without_control(desk.stage.gate) if desk.stage.gate else None
+    return judge(desk, gate, trial, now) if gate else None
 
 
 def judge(
@@ -31,4 +38,4 @@ def judge(
     )
     desk.samples[canary.commit] = samples
     queries = desk.metrics.queries(gate, selector=selector)
-    return evaluate(gate, samples, started=started, now=at, queries=queries)
+    return rules.evaluate(gate, samples, started=started, now=at, queries=queries)

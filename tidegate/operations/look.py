@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidegate.adapters.ledger import BRANCH as LEDGER
-from tidegate.domain.gate import Outcome, Verdict, without_control
+from tidegate.domain.gate import Outcome, Verdict
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, files, images, parse, ref
 from tidegate.domain.promotion import Good, Held, Hold, Intent, Reason, StageView, soak_ends
@@ -86,7 +86,7 @@ def look(desk: Desk, now: datetime) -> StageView:
         leftovers=_leftovers(desk, seen, now) if calls_for_canary and not canary else 0,
         calls_for_canary=calls_for_canary,
         trial=trial,
-        verdict=_verdict(desk, trying, found, now) if trying else _trial_verdict(desk, trial, now),
+        verdict=_verdict(desk, trying, trial, found, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
         pending=len(desk.target.look(desk.owner, seen.intent_manifests).writes) if synced else 0,
         problem=seen.problem,
@@ -313,13 +313,10 @@ def _health(desk: Desk, live: Sequence[Manifest]) -> Health:
     return desk.target.wait([ref(m) for m in live], deadline_seconds=0, interrupted=lambda: None)
 
 
-def _verdict(desk: Desk, canary: Canary, live: Sequence[Manifest], now: datetime) -> Verdict | None:
-    if desk.stage.gate is None:
-        return None
-    pods = {str(m["metadata"]["name"]): stable_replicas(m) for m in live}
-    return judge.judge(desk, desk.stage.gate, canary, now, pods)
-
-
-def _trial_verdict(desk: Desk, trial: Canary | None, now: datetime) -> Verdict | None:
-    gate = without_control(desk.stage.gate) if trial and desk.stage.gate else None
-    return judge.judge(desk, gate, trial, now) if gate and trial else None
+def _verdict(
+    desk: Desk, trying: Canary | None, trial: Canary | None, live: Sequence[Manifest], now: datetime
+) -> Verdict | None:
+    if trying and desk.stage.gate:
+        pods = {str(m["metadata"]["name"]): stable_replicas(m) for m in live}
+        return judge.judge(desk, desk.stage.gate, trying, now, pods)
+    return judge.judge_trial(desk, trial, now) if trial else None

@@ -9,7 +9,8 @@ from tidegate.spec import Ratio, Threshold
 
 if TYPE_CHECKING:
     from tidegate.domain.gate.evaluation import evaluate, without_control
-    from tidegate.domain.gate.evidence import from_data, recompute, to_data
+    from tidegate.domain.gate.evidence import from_data, to_data
+    from tidegate.domain.gate.recomputation import recompute
 
 __all__ = [
     "Outcome",
@@ -28,7 +29,7 @@ _HOME = {
     "evaluate": "evaluation",
     "without_control": "evaluation",
     "from_data": "evidence",
-    "recompute": "evidence",
+    "recompute": "recomputation",
     "to_data": "evidence",
 }
 
