@@ -83,7 +83,8 @@ def arms(rng: np.random.Generator, cell: Cell, bad: float, length: int) -> list[
     for base in (bad, BASE):
         own = np.exp(0.30 * ar1(rng, length, 0.5)) if cell.noise == "own" else 1.0
         total = rng.poisson(60 * cell.rate, length)
-        found.append(np.column_stack([rng.binomial(total, np.minimum(base * shared * own, 1.0)), total]))
+        bad_ones = rng.binomial(total, np.minimum(base * shared * own, 1.0))
+        found.append(np.column_stack([bad_ones, total]).astype(np.float64))
     return found
 
 

@@ -149,8 +149,8 @@ def _sizes(world: World) -> dict[str, int]:
         "embedded cluster": sum(map(_rss, _processes(world, "cluster"))),
     }
     if "runner" in world.processes.children:
-        worker, *runs = _processes(world, "runner") or [None]
-        found["runner"] = _rss(worker)
+        worker, runs = _processes(world, "runner")[:1], _processes(world, "runner")[1:]
+        found["runner"] = sum(map(_rss, worker))
         found["one flow run"] = max(map(_rss, runs), default=0)
         found[TOGETHER] = found["runner"] + sum(map(_rss, runs))
     return found
@@ -166,8 +166,8 @@ def _processes(world: World, name: str) -> list[psutil.Process]:
     return family if sys.platform == "linux" else family[1:]  # elsewhere its leash is a process too
 
 
-def _rss(process: psutil.Process | None) -> int:
+def _rss(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss) if process else 0
+        return int(process.memory_info().rss)
     except psutil.Error:
         return 0

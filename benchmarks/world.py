@@ -212,8 +212,12 @@ class World:
         if app not in self._limited:
             self.loop.run(_create_limits(load_fleet(self.settings).application(app)))
             self._limited.add(app)
-        state = self.loop.run(deliver(app, return_state=True))
-        assert state.is_completed(), state
+
+        async def once() -> None:
+            state = await deliver(app, return_state=True)
+            assert state.is_completed(), state
+
+        self.loop.run(once())
 
     def image(self, name: str) -> str:
         """Its name in the cluster's registry."""

@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 from flows.deploy import deploy
 from tasks import looking, promoting, scheduling
 from tasks.charge import Busy, in_charge
-from tidegate.domain.promotion import Hold, Move, Promote
+from tidegate.domain.promotion import Hold, Promote
 
 ALL = "all"
 
@@ -32,10 +32,10 @@ async def deliver(app: str) -> State[Any]:
     with tags(f"app:{app}", "kind:deliver"):
         failed = ""
         while True:
-            moves = await looking.look_around(app)
-            stage = next((s for s, m in moves.items() if looking.acts(m)), None)
+            seen = await looking.look_around(app)
+            stage = next((s for s, (_, move) in seen.items() if looking.acts(move)), None)
             if stage is None:
-                return await _end(app, moves, failed)
+                return await _end(app, seen, failed)
             try:
                 failed = await _work(app, stage) or failed
             except Busy as busy:
@@ -71,18 +71,18 @@ async def _work(app: str, stage: str) -> str:
         raise _Stopped(state.message or state.name or "deploy failed")
 
 
-async def _end(app: str, moves: dict[str, Move], failed: str) -> State[Any]:
+async def _end(app: str, seen: looking.Seen, failed: str) -> State[Any]:
     """Say where everything stands; questions go on record, longer waits schedule the next look."""
-    for stage, move in moves.items():
-        if isinstance(move, Hold) and move.key:
-            await promoting.ask(app, stage, move)
-    later = looking.soonest(moves)
+    questions = {stage: m for stage, (_, m) in seen.items() if isinstance(m, Hold) and m.key}
+    for stage, hold in questions.items():
+        await promoting.ask(app, stage, hold)
+    later = looking.soonest(seen)
     if later and later.until:
         await scheduling.look_again(app, later.until)
-    await looking.show(app)
+    await looking.show(app, await looking.see_all(app) if questions else seen)
     if failed:
         return Failed(name="RolledBack", message=failed)
-    waiting = [m.message for m in moves.values() if isinstance(m, Hold)]
+    waiting = [m.message for _, m in seen.values() if isinstance(m, Hold)]
     if waiting:
         return Completed(name="Held", message="; ".join(waiting))
     return Completed(message=f"{app}: every stage has what Git says")

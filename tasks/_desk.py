@@ -17,7 +17,12 @@ def application(app: str) -> Application:
 
 def desk(app: str, stage: str) -> Desk:
     """The desk of a stage; opened anew only when its spec or our settings changed."""
-    spec, key = application(app), (app, stage)
+    return desk_of(application(app), stage)
+
+
+def desk_of(spec: Application, stage: str) -> Desk:
+    """The same, for who has the spec at hand."""
+    key = (spec.name, stage)
     known = _desks.get(key)
     if known is None or known.application != spec or known.settings != settings():
         _desks[key] = open_desk(spec, stage, settings())

@@ -6,17 +6,19 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from prefect import task
 
 from tasks import showing
-from tasks._desk import application, desk
+from tasks._desk import application, desk, desk_of
 from tasks._retry import patient
 from tasks._thread import in_thread
 from tidegate.adapters.fleet import load_fleet
 from tidegate.domain.promotion import Hold, Move, Settled, StageView, next_move
 from tidegate.errors import TidegateError
-from tidegate.operations.look import look
+from tidegate.operations.desk import Desk
+from tidegate.operations.look import look, refresh
 from tidegate.settings import settings
 
 log = logging.getLogger(__name__)
@@ -24,10 +26,26 @@ POLL = timedelta(seconds=5)
 """Longest time between two looks while a run waits."""
 
 
+Seen = dict[str, tuple[StageView, Move]]
+"""Stages by name, each with its view and the one move that follows."""
+
+
 async def see(app: str, stage: str) -> tuple[StageView, Move]:
     """One look and its answer."""
     view = await in_thread(look, desk(app, stage), datetime.now(UTC))
     return view, next_move(view)
+
+
+async def see_all(app: str) -> Seen:
+    """One look at all stages, with one question to their config repository."""
+    desks = [desk(app, stage.name) for stage in application(app).stages]
+
+    def together() -> Seen:
+        now, away = datetime.now(UTC), refresh(desks)
+        views = [look(at, now, away) for at in desks]
+        return {view.stage.name: (view, next_move(view)) for view in views}
+
+    return await in_thread(together)
 
 
 def is_short(move: Move, now: datetime) -> bool:
@@ -60,19 +78,20 @@ async def next_step(app: str, stage: str) -> tuple[StageView, Move]:
 
 
 @task(task_run_name="look at {app}", **patient)
-async def look_around(app: str) -> dict[str, Move]:
+async def look_around(app: str) -> Seen:
     """Look at all stages until one of them has something to do, or none is worth waiting for."""
     said: dict[str, str] = {}
     while True:
-        moves = {stage.name: (await see(app, stage.name))[1] for stage in application(app).stages}
-        for stage, move in moves.items():
+        seen = await see_all(app)
+        moves = [move for _, move in seen.values()]
+        for stage, (_, move) in seen.items():
             if said.get(stage) != move.message:
                 log.info("%s %s: %s", app, stage, move.message)
                 said[stage] = move.message
         now = datetime.now(UTC)
-        waits = [m for m in moves.values() if is_short(m, now)]
-        if any(map(acts, moves.values())) or not waits:
-            return moves
+        waits = [m for m in moves if is_short(m, now)]
+        if any(map(acts, moves)) or not waits:
+            return seen
         await _sleep(*waits)
 
 
@@ -89,17 +108,28 @@ class Everywhere:
 @task(task_run_name="look everywhere", **patient)
 async def look_everywhere() -> Everywhere:
     """One look at every stage of every application; waits for nothing."""
-    apps = (await in_thread(load_fleet, settings())).applications
+    return await in_thread(_everywhere)
+
+
+def _everywhere() -> Everywhere:
+    apps = load_fleet(settings()).applications
+    desks: dict[str, list[Desk]] = {}
     busy: list[str] = []
     problems: list[str] = []
     for app in apps:
         try:
-            moves = [(await see(app.name, stage.name))[1] for stage in app.stages]
+            desks[app.name] = [desk_of(app, stage.name) for stage in app.stages]
         except TidegateError as error:
             problems.append(f"{app.name}: {error}")
+    away = refresh(chain.from_iterable(desks.values()))
+    for name, stages in desks.items():
+        try:
+            moves = [next_move(look(at, datetime.now(UTC), away)) for at in stages]
+        except TidegateError as error:
+            problems.append(f"{name}: {error}")
             continue
         if any(map(acts, moves)):
-            busy.append(app.name)
+            busy.append(name)
     return Everywhere(len(apps), tuple(busy), tuple(problems))
 
 
@@ -109,16 +139,15 @@ async def _sleep(*waits: Move) -> None:
     await asyncio.sleep(max(0.2, min([POLL, *left]).total_seconds()))
 
 
-def soonest(moves: dict[str, Move]) -> Hold | None:
+def soonest(seen: Seen) -> Hold | None:
     """The hold that ends first, of those that time ends."""
-    holds = [m for m in moves.values() if isinstance(m, Hold) and m.until]
+    holds = [m for _, m in seen.values() if isinstance(m, Hold) and m.until]
     return min(holds, key=lambda h: h.until or datetime.max.replace(tzinfo=UTC), default=None)
 
 
 @task(task_run_name="show {app}", **patient)
-async def show(app: str) -> None:
+async def show(app: str, seen: Seen) -> None:
     """Where the newest release stands, as an artifact."""
-    seen = {stage.name: await see(app, stage.name) for stage in application(app).stages}
     releases = [v.candidate for v, _ in seen.values() if v.candidate]
     newest = max(releases, key=lambda r: r.order, default=None)
     await showing.release(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from tidegate.spec import Window
@@ -25,7 +25,7 @@ class Hours:
     end: time
 
     def contains(self, moment: datetime) -> bool:
-        """Whether a local time lies inside; hours that cross midnight belong to the day they begin on."""
+        """Whether a local time lies inside; hours up to or past midnight belong to the day they begin on."""
         at, day = moment.time(), moment.weekday()
         if self.begin < self.end:
             return day in self.days and self.begin <= at < self.end
@@ -45,8 +45,12 @@ def parse(text: str) -> Hours:
     if first and last:
         start, length = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % 7 + 1
         days = range(start, start + length)
-    begin, end = time.fromisoformat(match["begin"]), time.fromisoformat(match["end"])
-    return Hours(frozenset(d % 7 for d in days), begin, time.max if end == time(0) else end)
+    try:
+        begin = time.fromisoformat(match["begin"])
+        end = time.fromisoformat(match["end"].replace("24:00", "00:00"))
+    except ValueError:
+        raise ValueError(f"the hours of a day are 00:00 to 24:00, not {text!r}") from None
+    return Hours(frozenset(d % 7 for d in days), begin, end)
 
 
 def is_open(windows: Sequence[Window], now: datetime) -> bool:
@@ -58,8 +62,19 @@ def is_open(windows: Sequence[Window], now: datetime) -> bool:
 
 
 def next_opening(windows: Sequence[Window], now: datetime) -> datetime | None:
-    """The first quarter of an hour from now at which a change may start; None if not within two weeks."""
-    quarter = timedelta(minutes=15)
-    first = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
-    steps = (first + quarter * n for n in range(1, 14 * 24 * 4))
-    return now if is_open(windows, now) else next((t for t in steps if is_open(windows, t)), None)
+    """The first moment from now at which a change may start; None if there is none within two weeks."""
+    if is_open(windows, now):
+        return now
+    moments = sorted({moment for window in windows for moment in _edges(window, now) if moment > now})
+    return next((moment for moment in moments if is_open(windows, moment)), None)
+
+
+def _edges(window: Window, now: datetime) -> Iterator[datetime]:
+    """When an allowing window begins, or a denying one ends, on each of the days around the next two weeks."""
+    zone = ZoneInfo(window.zone)
+    today = now.astimezone(zone).date()
+    edges = [parse(window.allow).begin] if window.allow else []
+    edges += [parse(window.deny).end] if window.deny else []
+    for number in range(-1, 15):
+        for edge in edges:
+            yield datetime.combine(today + timedelta(days=number), edge, zone).astimezone(UTC)

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,19 +61,26 @@ class Desk:
 def open_desk(application: Application, stage: str, settings: Settings) -> Desk:
     """Open a stage's desk; no connection is made. `PluginError`, `SpecError` when a section cannot be used."""
     found = application.stage(stage)
-    config = Mirror(application.config.git, settings)
+    config, ledger = _repository(application.config.git, settings)
     return Desk(
         settings=settings,
         application=application,
         stage=found,
         config=config,
-        ledger=Ledger(config),
+        ledger=ledger,
         target=plugins.build("targets", found.target),
         renderer=plugins.build("renderers", application.config.render),
         metrics=plugins.build("metrics", found.gate.metrics) if found.gate else None,
         traffic=plugins.build("traffic", found.rollout.traffic) if found.rollout else None,
         checks=tuple(plugins.build("checks", section) for section in found.verify),
     )
+
+
+@cache
+def _repository(url: str, settings: Settings) -> tuple[Mirror, Ledger]:
+    """One mirror per repository and process: its readers and what it has read serve all stages that live there."""
+    mirror = Mirror(url, settings)
+    return mirror, Ledger(mirror)
 
 
 def digest_key(settings: Settings) -> bytes:

@@ -14,7 +14,7 @@ from tidegate.domain.gate.recomputation import recompute
 from tidegate.domain.promotion import Move, StageView, next_move
 from tidegate.domain.records import Kind, Record
 from tidegate.operations.desk import open_desk
-from tidegate.operations.look import look
+from tidegate.operations.look import look, refresh
 from tidegate.settings import Settings
 from tidegate.spec import Application
 
@@ -52,7 +52,9 @@ def history(application: Application, settings: Settings, stage: str | None = No
 def status(application: Application, settings: Settings) -> list[StageStatus]:
     """Every stage as it stands now; reads only."""
     now = datetime.now(UTC)
-    views = (look(open_desk(application, s.name, settings), now) for s in application.stages)
+    desks = [open_desk(application, stage.name, settings) for stage in application.stages]
+    away = refresh(desks)
+    views = [look(desk, now, away) for desk in desks]
     return [StageStatus(view, next_move(view)) for view in views]
 
 

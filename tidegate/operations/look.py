@@ -23,7 +23,7 @@ from tidegate.domain.rollout import (
     stable_replicas,
 )
 from tidegate.domain.tracking import tracked_by
-from tidegate.errors import SpecError, Unreachable
+from tidegate.errors import SpecError, TidegateError, Unreachable
 from tidegate.operations import judge
 from tidegate.operations.desk import Desk, digest_key
 from tidegate.spec import Stage
@@ -50,9 +50,32 @@ class Seen:
     """Whether the remote did not answer, and this is what the mirror last saw."""
 
 
-def look(desk: Desk, now: datetime) -> StageView:
-    """Everything `next_move` may know about this stage at `now`; `OutsideError` when somebody does not answer."""
-    seen = read_git(desk)
+Away = Mapping[str, TidegateError]
+"""Config repositories that did not give what was asked for, and what they said instead."""
+
+
+def refresh(desks: Iterable[Desk]) -> Away:
+    """Bring what these desks read from Git up to date, in one exchange per config repository."""
+    groups: dict[str, list[Desk]] = {}
+    for desk in desks:
+        groups.setdefault(desk.application.config.git, []).append(desk)
+    away: dict[str, TidegateError] = {}
+    for url, group in groups.items():
+        branches = [b for d in group for b in (d.application.config.branch, d.rendered_branch)]
+        try:
+            group[0].config.push_pending()
+            group[0].config.fetch(*dict.fromkeys(branches), LEDGER)
+        except TidegateError as error:
+            away[url] = error
+    return away
+
+
+def look(desk: Desk, now: datetime, away: Away | None = None) -> StageView:
+    """Everything `next_move` may know about this stage at `now`; `OutsideError` when somebody does not answer.
+
+    away: what `refresh` said, when several desks are looked at together.
+    """
+    seen = read_git(desk, away)
     releases = releases_of(seen.records)
     stage_records = [r for r in seen.records if r.stage == desk.stage.name]
     held = open_holds(stage_records)
@@ -94,13 +117,15 @@ def look(desk: Desk, now: datetime) -> StageView:
     )
 
 
-def read_git(desk: Desk) -> Seen:
+def read_git(desk: Desk, away: Away | None = None) -> Seen:
     """Bring the three branches up to date in one go and read heads, records and trees.
 
     While the remote is away, what the mirror last saw is the answer, and says so; `Unreachable` without a mirror.
     """
     config = desk.config
-    offline = not _refreshed(desk)
+    silence = (refresh([desk]) if away is None else away).get(desk.application.config.git)
+    if silence and not (isinstance(silence, Unreachable) and config.tip(desk.rendered_branch)):
+        raise silence
     head = config.tip(desk.application.config.branch)
     records = desk.ledger.records(app=desk.app, refresh=False)
     tip = config.tip(desk.rendered_branch)
@@ -118,7 +143,7 @@ def read_git(desk: Desk) -> Seen:
         problem=problem,
         rewritten=bool(head and intent and not config.is_ancestor(intent.config_commit, head)),
         good=good,
-        offline=offline,
+        offline=silence is not None,
     )
 
 
@@ -132,17 +157,6 @@ def _render_head(desk: Desk, head: str | None) -> tuple[tuple[Manifest, ...], st
 
 def _differs(desk: Desk, intent: Intent | None, manifests: Sequence[Manifest]) -> bool:
     return intent is None or _rendered_files(desk, manifests) != _intent_files(desk, intent.commit)
-
-
-def _refreshed(desk: Desk) -> bool:
-    try:
-        desk.config.push_pending()
-        desk.config.fetch(desk.application.config.branch, desk.rendered_branch, LEDGER)
-    except Unreachable:
-        if desk.config.tip(desk.rendered_branch) is None:
-            raise
-        return False
-    return True
 
 
 def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
