@@ -47,6 +47,26 @@ def test_a_first_release_is_live_only_when_its_thresholds_say_so(the_town: Town)
     ]
 
 
+def test_without_a_registry_no_commit_names_an_image(the_town: Town) -> None:
+    shop = Shop(the_town, "unpublished", replicas=1, canary=False)
+    the_town.admit("unpublished")
+    path = the_town.fleet / "unpublished.yaml"
+    there = path.read_text()
+    spec = yaml.safe_load(there)
+    spec["integrate"]["build"]["image"] = "127.0.0.1:9/unpublished"
+    path.write_text(yaml.safe_dump(spec))
+    shop.push("1")
+    refs = shop.refs()
+    end = the_town.run("pipeline", app="unpublished")
+    assert end["type"] == "FAILED", end
+    assert "127.0.0.1:9" in end["message"]
+    assert shop.records("", Kind.Release) == []
+    assert shop.refs()["refs/heads/main"] == refs["refs/heads/main"]
+    path.write_text(there)
+    assert the_town.run("pipeline", app="unpublished")["name"] == "Completed"
+    assert shop.version() == "1"
+
+
 def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
     shop = Shop(the_town, "twice", replicas=1, canary=False)
     the_town.admit("twice")
