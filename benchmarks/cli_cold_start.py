@@ -1,4 +1,4 @@
-"""How long until the command line answers? (`design/faults.md` §2, row 10)
+"""How long until the command line answers?
 
 Fresh processes in turn, CPU of each with its children. `tidegate --help` against a bare Python that does nothing, and
 against `prefect --help`. `tidegate plan` of ten deployed objects against a Python that imports the libraries such a

@@ -1,4 +1,4 @@
-"""How long from `git push` until the cluster is told? (`design/faults.md` §2, row 1)
+"""How long from `git push` until the cluster is told?
 
 The application changes nothing but the image of one Deployment (of no pods) in a plain folder of ten manifests.
 Time starts when `git push` returns and ends with the line in the API server's log that is the PATCH.

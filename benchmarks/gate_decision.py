@@ -1,4 +1,4 @@
-"""How much does a gate cost beyond its queries? (`design/faults.md` §2, row 9)
+"""How much does a gate cost beyond its queries?
 
 A gate of five ratio checks reads an hour of one-minute checks from a real Prometheus and decides. The floor is the
 same five range queries on a bare `requests` session, read as JSON, in turn with the candidate. Goals: our own part

@@ -2,7 +2,7 @@
 
 Simulates an hour of one-minute checks: each arm gets Poisson(60·R) requests a minute, 1 % of them bad; noise
 `own` multiplies each arm's rate by e^{.30·AR1(.5)} of its own. φ comes from a separately simulated A/A history of
-240 minutes, as `design/gates.md` A3 has it. The floor is A3's acceptance, widened by three standard errors.
+240 minutes. The limits are those the rule was accepted with, widened by three standard errors.
 
     python -m benchmarks.gate_power [--runs 400] [--all] [--seed 1]
 
@@ -35,7 +35,7 @@ CHECK = Ratio(name="errors", bad="bad", total="total")
 
 @dataclass(frozen=True)
 class Cell:
-    """One situation and what A3 promises for it (shares of runs)."""
+    """One situation and what it was accepted with (shares of runs)."""
 
     noise: str
     rate: int
@@ -89,7 +89,7 @@ def arms(rng: np.random.Generator, cell: Cell, bad: float, length: int) -> list[
 
 
 def history_phi(rng: np.random.Generator, cell: Cell) -> float:
-    """φ of an A/A history, by A3's moment estimate of τ on 5-minute blocks."""
+    """φ of an A/A history, by the moment estimate of τ on 5-minute blocks."""
     canary, control = (arm[:, 0].reshape(-1, BLOCK).sum(axis=1) for arm in arms(rng, cell, BASE, 240))
     m = canary + control
     x, m = canary[m > 0], m[m > 0]
@@ -115,7 +115,7 @@ def first_failure(rng: np.random.Generator, cell: Cell, source: str) -> int | No
 
 
 def measure(cell: Cell, runs: int, seed: int, source: str) -> bool:
-    """Run a cell, print its row, say whether it keeps A3's promise."""
+    """Run a cell, print its row, say whether it keeps within its limits."""
     rng = np.random.default_rng(
         [seed, cell.rate, int(1000 * cell.bad), int(1000 * cell.alpha), len(cell.noise)]
     )
@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("--assumed", action="store_true", help="also with φ assumed, as without a history")
     options = parser.parse_args()
     started = time.perf_counter()
-    print(f"{options.runs} runs per cell, seed {options.seed}; failed canaries, median minute, promise of A3")
+    print(f"{options.runs} runs per cell, seed {options.seed}; failed canaries, median minute, limit")
     kept = []
     for cell in CELLS:
         if cell.ci or options.all:

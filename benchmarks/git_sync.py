@@ -1,4 +1,4 @@
-"""What does git-sync pay for N applications with nothing new? (`design/faults.md` §2, row 4a)
+"""What does git-sync pay for N applications with nothing new?
 
 N applications share one source and one config repository, each has its newest revision on record. The candidate is
 `find_new` as every run of git-sync calls it: opened anew, nothing in memory, mirrors on disk. The floor is a bare

@@ -1,4 +1,4 @@
-"""What does rendering a plain folder cost over reading its YAML? (`design/faults.md` §2, row 6)
+"""What does rendering a plain folder cost over reading its YAML?
 
 10, 100 and 1,000 Deployments, one file each, through the `plain` renderer: kubectl's scalar rules, limits, line
 numbers, duplicate keys and duplicate objects refused. The floor is PyYAML's `CSafeLoader` on the same bytes, which

@@ -1,4 +1,4 @@
-"""What does a stage cost when there is nothing to do in it? (`design/faults.md` §2, row 3)
+"""What does a stage cost when there is nothing to do in it?
 
 `deliver` of a settled application of six stages and of one, called in this process: a fifth of the difference is one
 stage, with everything a look takes: Git, ledger, cluster, and Prefect's record of it. The floor is one bare Prefect

@@ -1,4 +1,4 @@
-"""How long from an event, or from `git push`, until the flow's first line runs? (`design/faults.md` §2, row 2)
+"""How long from an event, or from `git push`, until the flow's first line runs?
 
 An event is posted to Prefect; an automation starts a deployment; a process worker, set up as `tidegate up` does it,
 begins the body. The floor is the same flow called in this process, warm. Goal: at most 1.5 times that.

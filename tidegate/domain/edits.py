@@ -1,7 +1,7 @@
 """Promotion as text: a release's digests written into a stage's files, one changed line per image, nothing
 else.
 
-A YAML round trip would re-indent lists, move comments and rewrite quotes (`engine.md` §4.3). Instead the
+A YAML round trip would re-indent lists, move comments and rewrite quotes. Instead the
 parser says where the one scalar stands, the text is spliced there, and the result is parsed again to prove
 that only the intended values changed. Where that cannot be sure (anchors, merge keys, block scalars) the edit
 is refused, with what helps.

@@ -165,7 +165,7 @@ class Rollout(Strict):
 
 
 class Ratio(Strict):
-    """Bad events against all events, canary against stable (`gates.md` A2: anytime-valid rate-ratio test)."""
+    """Bad events against all events, canary against stable (an anytime-valid test, `docs/gate.md`)."""
 
     kind: Literal["ratio"] = "ratio"
     name: str

@@ -14,7 +14,7 @@ from tidegate.spec.models import Gate, Stage, Threshold, Window, format_duration
 from tidegate.spec.places import Complaint, Path, likely
 
 _SCRAPES_PER_CHECK = 4
-"""A rate over an interval needs samples on both sides of it (`gates.md`)."""
+"""A rate over an interval needs samples on both sides of it."""
 
 
 def of_application(data: Mapping[str, Any], stages: Mapping[int, Stage]) -> Iterator[Complaint]:

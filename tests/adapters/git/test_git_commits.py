@@ -485,7 +485,7 @@ def test_a_push_that_broke_off_is_kept_when_offline_is_allowed(
 
 
 def test_a_commit_and_push_cost_little_processor_time(server: GitServer, clone: Any, tmp_path: Path) -> None:
-    """`faults.md` §3.4 measured 33 ms; the limit leaves room for slow machines."""
+    """About 33 ms; the limit leaves room for slow machines."""
     clone.write({f"apps/{n % 100}/{n}.yaml": b"n: %d\n" % n for n in range(2000)})
     spawn = multiprocessing.get_context("spawn")
     answers = spawn.Queue()

@@ -31,7 +31,7 @@ class Output:
 
 
 class Command(Git):
-    """One driver per thread: GitPython's objects are not to be shared (`engine.md` §4.7)."""
+    """One driver per thread: GitPython's objects are not to be shared."""
 
     __slots__ = ()
 

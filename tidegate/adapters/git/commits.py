@@ -1,7 +1,7 @@
 """Commits that land: edit the newest tip, push with the expected old id, on a race edit again. Never rebase.
 
 An edit is a pure function of the tree, so running it again on the tip that won is conflict-free by
-construction (`engine.md` §4.4). Commits made while the remote was down are the exception: their edits are
+construction. Commits made while the remote was down are the exception: their edits are
 gone, so on a race the paths they touched are written onto the new tip as they were meant, and a warning names
 paths both sides changed.
 """

@@ -118,7 +118,7 @@ class Remote:
             self._store.run(*self._fetching(), "origin", sha)
 
     def fetch_objects(self, ids: Sequence[str]) -> None:
-        """Brings blobs: no negotiation, ids on stdin, so the server sends exactly these (`engine.md` §4.7)."""
+        """Brings blobs: no negotiation, ids on stdin, so the server sends exactly these."""
         words = ["-c", "fetch.negotiationAlgorithm=noop", *self._fetching(), "--stdin", "origin"]
         with self._store.in_use():
             timeout = self._store.timeout * FIRST_FETCH_FACTOR

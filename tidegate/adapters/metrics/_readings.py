@@ -1,6 +1,6 @@
 """Replies of Prometheus as samples: what is evidence, what is a gap, and what is no information yet.
 
-Pure. The rules are those of `design/gates.md` A2, "Data policy": all events there and bad ones absent is 0
+Pure. The rules are those of `docs/gate.md`, "What counts as evidence": all events there and bad ones absent is 0
 bad events; no events to count is no information; anything stale, non-finite or ambiguous is a gap.
 """
 

@@ -1,6 +1,6 @@
 """Kustomize, by its own binary in a confined child: no secrets, no network, no plug-ins, bounded in every way.
 
-A kustomization is a program somebody else wrote (engine.md 7.1: exec plug-ins, `helmGlobals.configHome`, remote
+A kustomization is a program somebody else wrote (exec plug-ins, `helmGlobals.configHome`, remote
 bases with arguments). What could run or fetch something is refused by name before the binary starts.
 """
 

@@ -1,7 +1,7 @@
 """How much more the counts scatter than independent events would: φ, by which the evidence is divided.
 
 Calibration matters as much as the test: bursty noise of each arm breaks every untempered sequential rule
-(`design/gates.md` A2, "φ (tempering)"). With an A/A history φ is measured; without one it is assumed.
+(`docs/gate.md`, "Dispersion"). With an A/A history φ is measured; without one it is assumed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Given m = x_c + x_b bad events, x_c ~ Binomial(m, θ(r)) with θ(r) = r·n_c / (r·n_c + n_b): the shared,
 changing base rate cancels (Lindon & Malek 2022). An e-value is a mixture of likelihood ratios over a grid
-of rate ratios r, tempered by the dispersion φ. Source of grids, weights and interval: `design/gates.md` A2.
+of rate ratios r, tempered by the dispersion φ. Grids, weights and interval: `docs/gate.md`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers of the ratio rule that the sentences quote too (`design/gates.md` A2)."""
+"""Numbers of the ratio rule that the sentences quote too; `docs/gate.md` says where they stand in it."""
 
 from __future__ import annotations
 

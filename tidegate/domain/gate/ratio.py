@@ -1,6 +1,6 @@
 """`kind: ratio`: is the canary's rate of bad events higher than the control's?
 
-The sequential test of `design/gates.md` A2: evidence against "no worse" fails the canary, evidence against
+The sequential test of `docs/gate.md`: evidence against "no worse" fails the canary, evidence against
 "at least `max_ratio` times worse" passes it. Any number of looks is covered (Ville's inequality), so the
 verdict is that of the first prefix of the checks that decides, however often somebody looks.
 """

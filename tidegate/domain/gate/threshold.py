@@ -1,7 +1,7 @@
 """`kind: threshold`: one number per check against a bound; a value equal to the bound passes.
 
 Counted like an Argo AnalysisRun: more failing measurements than `failures` fail the check. It passes once the
-gate has baked, if there is at least one good measurement and the newest one is there (`design/gates.md` A5).
+gate has baked, if there is at least one good measurement and the newest one is there.
 """
 
 from __future__ import annotations

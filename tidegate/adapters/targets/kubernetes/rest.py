@@ -1,6 +1,6 @@
 """Raw JSON over the pool: deadlines, retries with a budget, errors in our words.
 
-urllib3's own retries are off: the client library silently sleeps on 429 and repeats GETs (faults.md 3.6).
+urllib3's own retries are off: the client library silently sleeps on 429 and repeats GETs.
 """
 
 from __future__ import annotations
