@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed
 from flows.deploy import deploy
 from tasks import looking, promoting, scheduling
 from tasks.charge import Busy, in_charge
-from tidegate.domain.promotion import Hold, Promote
+from tidegate.domain.moves import Hold, Promote
 
 ALL = "all"
 

@@ -14,18 +14,8 @@ from tasks import looking, promoting, stopping, syncing
 from tasks.charge import Busy, in_charge
 from tidegate.domain.health import HealthStatus
 from tidegate.domain.manifests import Manifest
-from tidegate.domain.promotion import (
-    Clear,
-    Deploy,
-    Finish,
-    Hold,
-    Promote,
-    Render,
-    RollBack,
-    Settled,
-    Shift,
-    StageView,
-)
+from tidegate.domain.moves import Clear, Deploy, Finish, Hold, Promote, Render, RollBack, Settled, Shift
+from tidegate.domain.promotion import StageView
 
 
 @flow(flow_run_name="{app} {release} → {stage}")

@@ -15,7 +15,8 @@ from tasks._desk import application, desk, desk_of
 from tasks._retry import patient
 from tasks._thread import in_thread
 from tidegate.adapters.fleet import load_fleet
-from tidegate.domain.promotion import Hold, Move, Settled, StageView, next_move
+from tidegate.domain.moves import Hold, Move, Settled
+from tidegate.domain.promotion import StageView, next_move
 from tidegate.errors import TidegateError
 from tidegate.operations.desk import Desk
 from tidegate.operations.look import look, refresh

@@ -10,7 +10,8 @@ from tasks._retry import patient
 from tasks._run import flow_run
 from tasks._thread import in_thread
 from tasks.charge import fence
-from tidegate.domain.promotion import Hold, Promote, RollBack, StageView
+from tidegate.domain.moves import Hold, Promote, RollBack
+from tidegate.domain.promotion import StageView
 from tidegate.domain.records import Kind
 from tidegate.operations import intent, promote, record, restore
 

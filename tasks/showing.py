@@ -23,8 +23,9 @@ from tasks._thread import in_thread
 from tidegate.domain.gate import Outcome, Sample, Verdict
 from tidegate.domain.gate.limits import REFUTED
 from tidegate.domain.gate.sentences import e_value, number
+from tidegate.domain.moves import Hold, Move, Settled
 from tidegate.domain.plan import Plan
-from tidegate.domain.promotion import Hold, Move, Settled, StageView
+from tidegate.domain.promotion import StageView
 from tidegate.domain.release import Release
 
 log = logging.getLogger(__name__)

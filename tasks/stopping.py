@@ -17,7 +17,7 @@ from tasks._thread import in_thread
 from tasks.charge import fence, in_charge
 from tasks.looking import see
 from tasks.promoting import write_rollback
-from tidegate.domain.promotion import RollBack
+from tidegate.domain.moves import RollBack
 from tidegate.operations import sync
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,9 @@ from tasks._thread import in_thread
 from tasks.charge import fence
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest
+from tidegate.domain.moves import Finish, Shift
 from tidegate.domain.plan import Plan
-from tidegate.domain.promotion import Finish, Shift, StageView
+from tidegate.domain.promotion import StageView
 from tidegate.domain.rollout import Canary
 from tidegate.errors import Rejected
 from tidegate.operations import record, restore, sync

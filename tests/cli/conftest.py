@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.domain.promotion import Deploy, Promote, Render, next_move
+from tidegate.domain.moves import Deploy, Promote, Render
+from tidegate.domain.promotion import next_move
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Image, Release
 from tidegate.operations import intent, promote, sync

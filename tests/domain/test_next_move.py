@@ -12,14 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tidegate.domain.gate import Outcome, Sample, Verdict
 from tidegate.domain.health import Health, HealthStatus
-from tidegate.domain.promotion import (
+from tidegate.domain.moves import (
     Clear,
     Deploy,
     Finish,
-    Good,
-    Held,
     Hold,
-    Intent,
     Move,
     Promote,
     Reason,
@@ -27,9 +24,8 @@ from tidegate.domain.promotion import (
     RollBack,
     Settled,
     Shift,
-    StageView,
-    next_move,
 )
+from tidegate.domain.promotion import Good, Held, Intent, StageView, next_move
 from tidegate.domain.release import Image, Release
 from tidegate.domain.rollout import Canary
 from tidegate.spec import Gate, Ratio, Rollout, Section, Stage, Threshold

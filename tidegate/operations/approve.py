@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tidegate.domain.promotion import Hold, next_move
+from tidegate.domain.moves import Hold
+from tidegate.domain.promotion import next_move
 from tidegate.domain.records import Kind
 from tidegate.errors import Refused
 from tidegate.operations import record

@@ -11,7 +11,8 @@ from tidegate.adapters.ledger import BRANCH as LEDGER
 from tidegate.adapters.ledger import Ledger
 from tidegate.domain.gate.evidence import from_data, to_data
 from tidegate.domain.gate.recomputation import recompute
-from tidegate.domain.promotion import Move, StageView, next_move
+from tidegate.domain.moves import Move
+from tidegate.domain.promotion import StageView, next_move
 from tidegate.domain.records import Kind, Record
 from tidegate.operations.desk import open_desk
 from tidegate.operations.look import look, refresh

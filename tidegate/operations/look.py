@@ -11,7 +11,8 @@ from tidegate.adapters.ledger import BRANCH as LEDGER
 from tidegate.domain.gate import Outcome, Verdict
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, files, images, parse, ref
-from tidegate.domain.promotion import Good, Held, Hold, Intent, Reason, StageView, soak_ends
+from tidegate.domain.moves import Hold, Reason
+from tidegate.domain.promotion import Good, Held, Intent, StageView, soak_ends
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Evidence, Image, Release
 from tidegate.domain.rollout import (

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from tidegate.adapters.git import Tree
 from tidegate.domain.gate import Outcome, Verdict
 from tidegate.domain.gate.evidence import to_data
-from tidegate.domain.promotion import Good, Intent, Reason
+from tidegate.domain.moves import Reason
+from tidegate.domain.promotion import Good, Intent
 from tidegate.domain.records import Kind, Record
 from tidegate.errors import Refused
 from tidegate.operations import record

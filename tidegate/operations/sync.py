@@ -8,8 +8,9 @@ from datetime import datetime
 
 from tidegate.domain.health import Health, HealthStatus, worst
 from tidegate.domain.manifests import Manifest, ref
+from tidegate.domain.moves import Shift
 from tidegate.domain.plan import Plan
-from tidegate.domain.promotion import Shift, StageView
+from tidegate.domain.promotion import StageView
 from tidegate.domain.records import Kind
 from tidegate.domain.rollout import Canary
 from tidegate.operations import record
