@@ -101,10 +101,12 @@ async def _shift(app: str, stage: str, view: StageView, move: Shift) -> None:
 async def _deploy(app: str, stage: str, view: StageView, move: Deploy) -> None:
     """Apply the intent as it is, verify, record; or let the trial of a first release begin."""
     started = datetime.now(UTC)
-    written = await _apply(app, stage, view, await syncing.final_state(app, stage, view))
+    manifests = await syncing.final_state(app, stage, view)
+    written = await _apply(app, stage, view, manifests)
     if written is not None:
         await _verify(app, stage)
         if move.on_trial:
+            await syncing.wait_for_leavers(app, stage, manifests)
             await syncing.record_trial(app, stage, view)
         else:
             await syncing.record_sync(app, stage, view, written, started)

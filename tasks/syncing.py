@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from datetime import UTC, datetime
@@ -109,6 +110,15 @@ async def verify(app: str, stage: str) -> Health:
 async def record_sync(app: str, stage: str, view: StageView, changed: int, started: datetime) -> None:
     """Put on record that the intent is live."""
     await in_thread(sync.record_sync, desk(app, stage), view, changed, started, flow_run=flow_run())
+
+
+@task(task_run_name="wait for earlier pods of {stage}", **patient)
+async def wait_for_leavers(app: str, stage: str, manifests: list[Manifest]) -> None:
+    """Wait until no pod of an earlier version is left to be measured; ends within their grace period."""
+    at = desk(app, stage)
+    while left := await in_thread(sync.pods_leaving, at, manifests):
+        log.info("%s %s: %d pods of an earlier version are still ending", app, stage, left)
+        await asyncio.sleep(1)
 
 
 @task(task_run_name="record trial in {stage}", **patient)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.domain.rollout import LOST_AFTER, TRACK, changed_deployments, leftovers, replicas
+from tidegate.domain.rollout import LOST_AFTER, TRACK, changed_deployments, leaving, leftovers, replicas
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
@@ -62,3 +62,17 @@ def test_pods_that_would_be_taken_for_the_next_canary_are_counted(
     after = [deployment("web", "b"), deployment("same", "a")]
     assert [r.name for r in changed_deployments(before, after)] == ["web"]
     assert leftovers([found], before, after, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(pod("web", due=timedelta(seconds=10)), 1, id="one that is ending"),
+        pytest.param(pod("web"), 0, id="one that stays"),
+        pytest.param(pod("web", due=-2 * LOST_AFTER), 0, id="one that should be long gone"),
+        pytest.param(pod("other", due=timedelta(seconds=10)), 0, id="somebody else's"),
+    ],
+)
+def test_pods_of_an_earlier_version_are_counted_while_they_end(found: dict[str, Any], expected: int) -> None:
+    config = {"kind": "ConfigMap", "metadata": {"name": "web"}}
+    assert leaving([found], [deployment("web", "b"), {**config, "spec": {}}], NOW) == expected

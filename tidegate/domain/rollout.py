@@ -112,6 +112,15 @@ def leftovers(
     return sum(any(selector <= own for selector in selectors) for own in labels)
 
 
+def leaving(pods: Iterable[Manifest], manifests: Sequence[Manifest], now: datetime) -> int:
+    """How many pods of these workloads are ending: Prometheus may still hear an earlier version from them."""
+    chosen = [m["spec"].get("selector") or {} for m in manifests if m["kind"] in WORKLOADS - {"Pod"}]
+    selectors = [labels.items() for s in chosen if (labels := s.get("matchLabels"))]
+    ending = [pod for pod in pods if pod["metadata"].get("deletionTimestamp") and not _is_lost(pod, now)]
+    labels = [(pod["metadata"].get("labels") or {}).items() for pod in ending]
+    return sum(any(selector <= own for selector in selectors) for own in labels)
+
+
 def _canary_selector(deployment: Manifest) -> dict[str, str]:
     return {**(deployment["spec"].get("selector") or {}).get("matchLabels", {}), TRACK: "canary"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tidegate.domain.health import Health, HealthStatus, worst
 from tidegate.domain.manifests import Manifest, ref
@@ -12,7 +12,7 @@ from tidegate.domain.moves import Shift
 from tidegate.domain.plan import Plan
 from tidegate.domain.promotion import StageView
 from tidegate.domain.records import Kind
-from tidegate.domain.rollout import Canary
+from tidegate.domain.rollout import Canary, leaving
 from tidegate.operations import record
 from tidegate.operations.desk import Desk
 from tidegate.operations.intent import desired
@@ -71,6 +71,12 @@ def wait(desk: Desk, manifests: Sequence[Manifest], interrupted: Callable[[], st
     """Wait until all objects are healthy, one is beyond hope, or the stage's progress deadline is over."""
     seconds = desk.stage.progress_deadline.total_seconds()
     return desk.target.wait([ref(m) for m in manifests], deadline_seconds=seconds, interrupted=interrupted)
+
+
+def pods_leaving(desk: Desk, manifests: Sequence[Manifest]) -> int:
+    """Pods of an earlier version that are still ending."""
+    pods = desk.target.list("v1", "Pod", namespace=desk.target.namespace, labels={})
+    return leaving(pods, manifests, datetime.now(UTC))
 
 
 def verify(desk: Desk) -> Health:
