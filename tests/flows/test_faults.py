@@ -28,15 +28,15 @@ def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: To
 
 
 def test_a_first_release_is_live_only_when_its_thresholds_say_so(the_town: Town) -> None:
-    shop = Shop(the_town, "first", replicas=1, stages=("production",), thresholds=True)
-    the_town.admit("first")
+    shop = Shop(the_town, "debut", replicas=1, stages=("production",), thresholds=True)
+    the_town.admit("debut")
     made = shop.release("1", bad=0.5)
-    bad = the_town.run("deliver", app="first")
+    bad = the_town.run("deliver", app="debut")
     assert bad["name"] == "RolledBack", bad
     assert shop.records("production", Kind.Sync) == []
     assert {r.release for r in shop.records("production", Kind.Hold)} == {made.id}
     shop.release("2")
-    good = the_town.run("deliver", app="first")
+    good = the_town.run("deliver", app="debut")
     assert good["name"] == "Completed", good
     assert shop.version() == "2"
     assert [r.kind for r in shop.records("production")][-4:] == [
