@@ -82,14 +82,16 @@ async def test_an_adopted_container_still_tells_how_it_ended(tmp_path: Path) -> 
 async def test_a_reused_pid_is_not_taken_for_ours(tmp_path: Path) -> None:
     running = begin(tmp_path, SLEEPER)
     await said(tmp_path, "up")
-    other = tmp_path / "earlier"
-    other.mkdir()
+    other = tmp_path / "another-pod" / "web" / "earlier"
+    other.mkdir(parents=True)
     (other / "pid").write_text(str(running.pid))
     assert process.adopt(other) is None
     process.kill_leftover(other)
-    assert running.running
+    ending = asyncio.ensure_future(running.wait())
+    ended, _ = await asyncio.wait({ending}, timeout=0.5)
+    assert not ended
     process.kill_leftover(run_of(tmp_path))
-    assert await running.wait() == process.KILLED
+    assert await ending == process.KILLED
 
 
 async def test_an_application_that_lost_its_shell_is_not_left_running(tmp_path: Path) -> None:
