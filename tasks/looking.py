@@ -19,7 +19,7 @@ from tidegate.domain.moves import Hold, Move, Settled
 from tidegate.domain.promotion import StageView, next_move
 from tidegate.errors import TidegateError
 from tidegate.operations.desk import Desk
-from tidegate.operations.look import look, refresh
+from tidegate.operations.look import look, look_together, refresh
 from tidegate.settings import settings
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,8 @@ async def see_all(app: str) -> Seen:
     """One look at all stages, with one question to their config repository."""
     desks = [desk(app, stage.name) for stage in application(app).stages]
 
-    def together() -> Seen:
-        now, away = datetime.now(UTC), refresh(desks)
-        views = [look(at, now, away) for at in desks]
-        return {view.stage.name: (view, next_move(view)) for view in views}
-
-    return await in_thread(together)
+    views = await in_thread(look_together, desks, datetime.now(UTC))
+    return {view.stage.name: (view, next_move(view)) for view in views}
 
 
 def is_short(move: Move, now: datetime) -> bool:

@@ -11,8 +11,8 @@ from tidegate.demo.answers import Tally
 from tidegate.demo.repositories import Pushed
 from tidegate.demo.scene import Course
 from tidegate.demo.screen import clock
-from tidegate.demo.telling import WHOLE
 from tidegate.domain.records import Kind, Record
+from tidegate.domain.rollout import WHOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.domain.records import Kind, Record
+from tidegate.domain.rollout import WHOLE
 
 GOOD, BAD, PLAIN = "green", "red", ""
-WHOLE = 100
-"""Weight of a first release, which is tried out on all pods."""
 
 
 def told(record: Record) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ What is true about a running canary is written on it (labels and annotations), s
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,8 @@ WEIGHT = "tidegate.dev/weight"
 STARTED = "tidegate.dev/started"
 STEP_STARTED = "tidegate.dev/step-started"
 SUFFIX = "-canary"
+WHOLE = 100
+"""Weight of a first release, which is tried out on all pods."""
 LOST_AFTER = timedelta(seconds=30)
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"})
 
@@ -107,22 +109,31 @@ def leftovers(
     A pod that should have been gone for `LOST_AFTER` is on a node that nobody hears of: it serves nothing.
     """
     changed = set(changed_deployments(last_good, new))
-    selectors = [_canary_selector(m).items() for m in new if ref(m) in changed]
-    labels = [(pod["metadata"].get("labels") or {}).items() for pod in pods if not _is_lost(pod, now)]
-    return sum(any(selector <= own for selector in selectors) for own in labels)
+    selectors = [_canary_selector(m) for m in new if ref(m) in changed]
+    return _chosen([pod for pod in pods if not _is_lost(pod, now)], selectors)
 
 
 def leaving(pods: Iterable[Manifest], manifests: Sequence[Manifest], now: datetime) -> int:
     """How many pods of these workloads are ending: Prometheus may still hear an earlier version from them."""
-    chosen = [m["spec"].get("selector") or {} for m in manifests if m["kind"] in WORKLOADS - {"Pod"}]
-    selectors = [labels.items() for s in chosen if (labels := s.get("matchLabels"))]
+    selectors = [
+        labels for m in manifests if m["kind"] in WORKLOADS - {"Pod"} and (labels := _match_labels(m))
+    ]
     ending = [pod for pod in pods if pod["metadata"].get("deletionTimestamp") and not _is_lost(pod, now)]
-    labels = [(pod["metadata"].get("labels") or {}).items() for pod in ending]
-    return sum(any(selector <= own for selector in selectors) for own in labels)
+    return _chosen(ending, selectors)
+
+
+def _chosen(pods: Iterable[Manifest], selectors: Sequence[Mapping[str, str]]) -> int:
+    """How many of the pods one of the selectors matches."""
+    labels = [(pod["metadata"].get("labels") or {}).items() for pod in pods]
+    return sum(any(selector.items() <= own for selector in selectors) for own in labels)
+
+
+def _match_labels(workload: Manifest) -> dict[str, str]:
+    return dict((workload["spec"].get("selector") or {}).get("matchLabels") or {})
 
 
 def _canary_selector(deployment: Manifest) -> dict[str, str]:
-    return {**(deployment["spec"].get("selector") or {}).get("matchLabels", {}), TRACK: "canary"}
+    return {**_match_labels(deployment), TRACK: "canary"}
 
 
 def _is_lost(pod: Manifest, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from tidegate.domain.moves import Move
 from tidegate.domain.promotion import StageView, next_move
 from tidegate.domain.records import Kind, Record
 from tidegate.operations.desk import open_desk
-from tidegate.operations.look import look, refresh
+from tidegate.operations.look import look_together
 from tidegate.settings import Settings
 from tidegate.spec import Application
 
@@ -54,9 +54,7 @@ def status(application: Application, settings: Settings) -> list[StageStatus]:
     """Every stage as it stands now; reads only."""
     now = datetime.now(UTC)
     desks = [open_desk(application, stage.name, settings) for stage in application.stages]
-    away = refresh(desks)
-    views = [look(desk, now, away) for desk in desks]
-    return [StageStatus(view, next_move(view)) for view in views]
+    return [StageStatus(view, next_move(view)) for view in look_together(desks, now)]
 
 
 def verify_ledger(application: Application, settings: Settings) -> list[Recomputed]:

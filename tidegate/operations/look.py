@@ -17,6 +17,7 @@ from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Evidence, Image, Release
 from tidegate.domain.rollout import (
     TRACK,
+    WHOLE,
     Canary,
     changed_deployments,
     leftovers,
@@ -71,6 +72,12 @@ def refresh(desks: Iterable[Desk]) -> Away:
     return away
 
 
+def look_together(desks: Sequence[Desk], now: datetime) -> list[StageView]:
+    """One look at several desks, with one question to each config repository."""
+    away = refresh(desks)
+    return [look(desk, now, away) for desk in desks]
+
+
 def look(desk: Desk, now: datetime, away: Away | None = None) -> StageView:
     """Everything `next_move` may know about this stage at `now`; `OutsideError` when somebody does not answer.
 
@@ -107,7 +114,9 @@ def look(desk: Desk, now: datetime, away: Away | None = None) -> StageView:
         approvals=approvals(stage_records),
         canary=canary,
         canary_health=_health(desk, found) if trying else None,
-        leftovers=_leftovers(desk, seen, now) if calls_for_canary and not canary else 0,
+        leftovers=_leftovers(desk, seen, now)
+        if desk.stage.rollout and calls_for_canary and not canary
+        else 0,
         calls_for_canary=calls_for_canary,
         trial=trial,
         verdict=_verdict(desk, trying, trial, found, now),
@@ -250,7 +259,7 @@ def trial_of(stage_records: Iterable[Record], intent: Intent) -> Canary | None:
     for record in stage_records:
         if record.kind is Kind.Shift and record.data.get("commit") == intent.commit:
             started = datetime.fromisoformat(record.data["started"])
-            return Canary(intent.release, intent.commit, 100, started, started)
+            return Canary(intent.release, intent.commit, WHOLE, started, started)
     return None
 
 

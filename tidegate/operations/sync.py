@@ -12,7 +12,7 @@ from tidegate.domain.moves import Shift
 from tidegate.domain.plan import Plan
 from tidegate.domain.promotion import StageView
 from tidegate.domain.records import Kind
-from tidegate.domain.rollout import Canary, leaving
+from tidegate.domain.rollout import WHOLE, Canary, leaving
 from tidegate.operations import record
 from tidegate.operations.desk import Desk
 from tidegate.operations.intent import desired
@@ -88,6 +88,18 @@ def verify(desk: Desk) -> Health:
 def record_shift(desk: Desk, canary: Canary, *, flow_run: str = "") -> None:
     """Put a canary's weight on record."""
     message = f"{desk.app} {canary.release} canary at {canary.weight} % in {desk.stage.name}"
+    _record_weight(desk, canary, message, flow_run)
+
+
+def record_trial(desk: Desk, view: StageView, *, flow_run: str = "") -> None:
+    """Put on record that a first release is up and verified: its trial begins now."""
+    assert view.intent is not None
+    now = datetime.now(UTC)
+    trial = Canary(view.intent.release, view.intent.commit, WHOLE, now, now)
+    _record_weight(desk, trial, f"{desk.app} {trial.release} is up in {desk.stage.name}, on trial", flow_run)
+
+
+def _record_weight(desk: Desk, canary: Canary, message: str, flow_run: str) -> None:
     made = record.new(
         desk,
         Kind.Shift,
@@ -99,21 +111,6 @@ def record_shift(desk: Desk, canary: Canary, *, flow_run: str = "") -> None:
         started=canary.started.isoformat(),
     )
     record.append_missing(desk, [made])
-
-
-def record_trial(desk: Desk, view: StageView, *, flow_run: str = "") -> None:
-    """Put on record that a first release is up and verified: its trial begins now."""
-    assert view.intent is not None
-    made = record.new(
-        desk,
-        Kind.Shift,
-        f"{desk.app} {view.intent.release} is up in {desk.stage.name}, on trial",
-        release=view.intent.release,
-        flow_run=flow_run,
-        commit=view.intent.commit,
-        weight=100,
-    )
-    record.append_missing(desk, [replace(made, data={**made.data, "started": made.at.isoformat()})])
 
 
 def record_sync(desk: Desk, view: StageView, changed: int, started: datetime, *, flow_run: str = "") -> None:
