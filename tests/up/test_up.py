@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import psutil
@@ -98,11 +100,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         process.wait(60)
 
 
-def ask(url: str) -> list[dict[str, object]]:
-    request = Request(url, b"{}", {"Content-Type": "application/json"}, method="POST")
-    with urlopen(request, timeout=30) as reply:
-        found: list[dict[str, object]] = json.load(reply)
-        return found
+def ask(url: str, body: object = None) -> Any:
+    request = Request(
+        url, json.dumps(body or {}).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urlopen(request, timeout=60) as reply:
+        return json.load(reply)
 
 
 def test_it_says_first_where_the_ui_is(running: Running) -> None:
@@ -113,6 +116,18 @@ def test_it_says_first_where_the_ui_is(running: Running) -> None:
 def test_the_flows_are_registered(running: Running) -> None:
     names = {found["name"] for found in ask(f"{running.api}/deployments/filter")}
     assert {"git-sync", "pipeline", "integrate", "deliver", "deploy", "rollback", "approve"} <= names
+
+
+def test_sixteen_writers_at_once_are_all_served(running: Running) -> None:
+    flow = ask(f"{running.api}/flows/", {"name": "written at once"})["id"]
+
+    def write(number: int) -> str:
+        run = ask(f"{running.api}/flow_runs/", {"flow_id": flow, "state": {"type": "PENDING"}})["id"]
+        asked = {"state": {"type": "RUNNING", "name": f"number {number}"}, "force": True}
+        return str(ask(f"{running.api}/flow_runs/{run}/set_state", asked)["status"])
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(write, range(64))) == {"ACCEPT"}  # an answer of 503 would have raised
 
 
 def test_a_killed_runner_is_started_again(running: Running) -> None:

@@ -111,14 +111,12 @@ def test_a_dependent_with_another_owner_stays(api, config):
     owners = [owner(api.post("configmaps", config(name)).body) for name in ("one", "two")]
     api.post("configmaps", config("child", metadata={"ownerReferences": owners}))
     api.delete("configmaps/one")
-    left = api.until(
-        lambda: [
-            o["name"]
-            for o in api.get("configmaps/child").body["metadata"]["ownerReferences"]
-            if len(api.get("configmaps/child").body["metadata"]["ownerReferences"]) == 1
-        ]
-    )
-    assert left == ["two"]
+
+    def owned_by() -> list[str]:
+        references = api.get("configmaps/child").body["metadata"]["ownerReferences"]
+        return [reference["name"] for reference in references]
+
+    api.until(lambda: owned_by() == ["two"])
 
 
 def test_foreground_keeps_the_owner_until_its_blocking_dependents_are_gone(api, config):
