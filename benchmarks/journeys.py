@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.world import World, manifests
-from tidegate.up import SERVER, Up
+from tidegate.up import RUNNER, SERVER, WARM, Up
 
 POLL_SECONDS = 5.0
 ROUNDS = 6
@@ -82,7 +82,7 @@ def _walk(world: World) -> Journeys:
             found.append(_follow(world, time.time()))
             if time.monotonic() - started > BUDGET_SECONDS and number:
                 break
-    world.processes.children.pop("runner").stop(time.monotonic() + 15)
+    up.stop_runner()
     _pause_schedules(world)
     return Journeys(tuple(found[1:]), rest, peak)
 
@@ -143,21 +143,23 @@ def _watching(world: World) -> Iterator[dict[str, int]]:
 
 
 def _sizes(world: World) -> dict[str, int]:
-    """Resident bytes now. A flow run is the largest of the runner's children."""
+    """Resident bytes now; together, what is shared counts once. A flow run is the largest there is."""
     found = {
         "Prefect server": sum(map(_rss, _processes(world, SERVER))),
         "embedded cluster": sum(map(_rss, _processes(world, "cluster"))),
     }
-    if "runner" in world.processes.children:
-        worker, runs = _processes(world, "runner")[:1], _processes(world, "runner")[1:]
-        found["runner"] = sum(map(_rss, worker))
-        found["one flow run"] = max(map(_rss, runs), default=0)
-        found[TOGETHER] = found["runner"] + sum(map(_rss, runs))
+    if RUNNER in world.processes.children:
+        worker, warm = _processes(world, RUNNER), _processes(world, WARM)
+        found["runner"] = sum(map(_rss, worker[:1]))
+        found["one flow run"] = max(map(_rss, worker[1:] + warm[1:]), default=0)
+        found[TOGETHER] = sum(map(_share, worker + warm))
     return found
 
 
 def _processes(world: World, name: str) -> list[psutil.Process]:
     """The processes of a part; first the one that was started."""
+    if name not in world.processes.children:
+        return []
     try:
         first = psutil.Process(world.processes.children[name].popen.pid)
         family = [first, *first.children(recursive=True)]
@@ -169,5 +171,13 @@ def _processes(world: World, name: str) -> list[psutil.Process]:
 def _rss(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _share(process: psutil.Process) -> int:
+    """Resident bytes, of what several processes hold only its part (where the system tells that)."""
+    try:
+        return int(getattr(process.memory_full_info(), "pss", 0)) or _rss(process)
     except psutil.Error:
         return 0

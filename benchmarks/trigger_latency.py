@@ -8,7 +8,6 @@ By poll, from `git push` to the body of `pipeline`: at most git-sync's interval 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 import uuid
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ import yaml
 from benchmarks.journeys import POLL_SECONDS, journeys
 from benchmarks.measuring import Goal, Of, Row
 from benchmarks.world import World
-from tidegate.up import ROOT, client_settings, program_path
+from tidegate.up import ROOT, RUNNER, Up
 
 ROUNDS, POOL, EVENT = 8, "bench", "bench.trigger"
 PATIENCE_SECONDS = 60.0
@@ -42,11 +41,10 @@ def _by_event(world: World) -> tuple[list[float], list[float]]:
     """Milliseconds until the body began: by event, and called here; in turn."""
     platform = world.prefect
     world.loop.run(_register())
-    env = client_settings(platform.home, platform.api)
-    env |= {"PATH": program_path(), "PYTHONPATH": str(ROOT)}  # the benchmarks are not installed
-    words = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    worker = world.processes.start("bench-worker", words, env=env, cwd=ROOT)
-    workers = f"/work_pools/{POOL}/workers/filter"
+    env = {**world.env, "PYTHONPATH": str(ROOT)}  # the benchmarks are not installed
+    up = Up(world.processes, world.home / "state", env=env)
+    up.runner(platform, pool=POOL)
+    worker, workers = world.processes.children[RUNNER], f"/work_pools/{POOL}/workers/filter"
     world.processes.wait(worker, lambda: bool(world.ask_prefect(workers, {})), seconds=PATIENCE_SECONDS)
     events: list[float] = []
     called: list[float] = []
@@ -55,7 +53,7 @@ def _by_event(world: World) -> tuple[list[float], list[float]]:
         if number:  # the first ones warm up
             events.append(taken[0])
             called.append(taken[1])
-    world.processes.children.pop("bench-worker").stop(time.monotonic() + 15)
+    up.stop_runner()
     return events, called
 
 
