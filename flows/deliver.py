@@ -11,7 +11,8 @@ from prefect.states import Completed, Failed
 from flows.deploy import deploy
 from tasks import looking, promoting, scheduling
 from tasks.charge import Busy, in_charge
-from tidegate.domain.moves import Hold, Promote
+from tidegate.domain.moves import Hold, Move, Promote
+from tidegate.domain.promotion import StageView
 
 ALL = "all"
 
@@ -37,7 +38,7 @@ async def deliver(app: str) -> State[Any]:
             if stage is None:
                 return await _end(app, seen, failed)
             try:
-                failed = await _work(app, stage) or failed
+                failed = await _work(app, stage, *seen[stage]) or failed
             except Busy as busy:
                 return Completed(name="Held", message=str(busy))
             except _Stopped as problem:
@@ -55,10 +56,11 @@ async def _everywhere() -> State[Any]:
     return Completed(message=done or f"{seen.asked} applications have what Git says, or wait")
 
 
-async def _work(app: str, stage: str) -> str:
+async def _work(app: str, stage: str, view: StageView, move: Move) -> str:
     """Everything one stage has to do now; returns what went wrong, if something did."""
     async with in_charge(app, stage):
-        view, move = await looking.next_step(app, stage)
+        if isinstance(move, Promote):  # seen before we were in charge; `deploy` looks again by itself
+            view, move = await looking.next_step(app, stage)
         if isinstance(move, Promote):
             await promoting.write_promotion(app, stage, view, move)
             view, move = await looking.next_step(app, stage)

@@ -20,7 +20,7 @@ from tidegate.adapters.git.address import branch_ref
 from tidegate.adapters.git.history import message
 from tidegate.adapters.git.remote import Push, Remote, tracking
 from tidegate.adapters.git.store import Store
-from tidegate.adapters.git.trees import Trees
+from tidegate.adapters.git.trees import Recent, Trees
 from tidegate.adapters.git.writing import Change, Draft, Edit, Tree, effective, write
 from tidegate.errors import Conflict, Rejected, TidegateError, Unknown, Unreachable
 from tidegate.settings import Settings
@@ -65,6 +65,7 @@ class Commits:
 
     def __init__(self, store: Store, trees: Trees, remote: Remote, settings: Settings) -> None:
         self._store, self._trees, self._remote = store, trees, remote
+        self._ancestry: Recent[bool] = Recent(1024)
         self._name = re.sub(r"[<>\n\0]", "", settings.author_name) or "Tidegate"
         self._email = re.sub(r"[<>\s\0]", "", settings.author_email)
 
@@ -133,13 +134,17 @@ class Commits:
             return True
         if self._store.object(old) is None:
             return False
-        return self._store.run("merge-base", "--is-ancestor", old, new, ok=(0, 1)).code == 0
+        span = f"{old}..{new}"
+        known = self._ancestry.get(span)
+        if known is None:
+            done = self._store.run("merge-base", "--is-ancestor", old, new, ok=(0, 1))
+            known = self._ancestry.put(span, done.code == 0)
+        return known
 
     # -- commits kept while the remote was down --------------------------------------------------------------
     def pending(self) -> tuple[str, ...]:
         """Branches with commits the remote has not."""
-        output = self._store.run("for-each-ref", "--format=%(refname)", "refs/heads/").out
-        return tuple(line.removeprefix("refs/heads/") for line in output.decode().splitlines())
+        return tuple(self._store.kept())
 
     def push_kept(self, branch: str) -> bool:
         """`push_pending` for callers that hold no lock."""

@@ -154,6 +154,10 @@ class Store:
         found = self.object(name)
         return found.id if found else None
 
+    def kept(self) -> dict[str, str]:
+        """Branches with commits of our own, and the newest of each."""
+        return _refs(self.path, "refs/heads/")
+
     # -- life of the mirror ----------------------------------------------------------------------------------
     @property
     def _lock(self) -> Path:
@@ -321,7 +325,7 @@ def _remote(url: str) -> str:
 
 
 def _refs(mirror: Path, prefix: str) -> dict[str, str]:
-    """Refs read as files (name without the prefix → id): git itself may no longer be able to."""
+    """Refs read as files (name without the prefix → id): no process, and git may no longer be able to."""
     found = {}
     with contextlib.suppress(OSError):
         for line in (mirror / "packed-refs").read_text(errors="replace").splitlines():

@@ -4,10 +4,13 @@ bulk.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 from tidegate.adapters.git.address import file_path, folder_path
 from tidegate.adapters.git.failures import Corrupt
@@ -22,6 +25,10 @@ MAX_LISTING = MAX_FILES * 256
 MAX_BLOB = 10 * 1024 * 1024
 """A file of configuration with more bytes is refused."""
 
+RECENT_BYTES = 16 * 1024 * 1024
+"""Bytes of blobs kept in memory per mirror: a look reads mostly what the one before has read."""
+
+T = TypeVar("T")
 LINK, SUBMODULE, FOLDER = "120000", "160000", "40000"
 _FEW = 8
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -35,24 +42,22 @@ class Entry:
     id: str
 
 
-class _Recent:
-    """The few listings used last; keys are tree ids, so nothing ever has to be thrown out for being old."""
+class Recent(Generic[T]):
+    """What was read last, for several threads; keys are ids of Git's, so nothing is ever thrown out for being old."""
 
-    def __init__(self, size: int) -> None:
-        self._size, self._lock = size, threading.Lock()
-        self._kept: OrderedDict[str, Mapping[str, Entry]] = OrderedDict()
+    def __init__(self, size: int, weigh: Callable[[T], int] | None = None) -> None:
+        self._kept: LRUCache[str, T] = LRUCache(size, weigh)
+        self._lock = threading.Lock()
 
-    def get(self, key: str) -> Mapping[str, Entry] | None:
+    def get(self, key: str) -> T | None:
+        """What was put there, unless there was too much since."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: str, value: Mapping[str, Entry]) -> Mapping[str, Entry]:
-        with self._lock:
+    def put(self, key: str, value: T) -> T:
+        """Keep a value; returns it."""
+        with self._lock, contextlib.suppress(ValueError):  # one that alone weighs too much is not kept
             self._kept[key] = value
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
         return value
 
 
@@ -61,8 +66,9 @@ class Trees:
 
     def __init__(self, store: Store, remote: Remote) -> None:
         self._store, self._remote = store, remote
-        self._folders = _Recent(1024)
-        self._listings = _Recent(32)
+        self._folders: Recent[Mapping[str, Entry]] = Recent(1024)
+        self._listings: Recent[Mapping[str, Entry]] = Recent(32)
+        self._blobs: Recent[bytes] = Recent(RECENT_BYTES, len)
 
     # -- finding ---------------------------------------------------------------------------------------------
     def root(self, sha: str) -> str:
@@ -171,6 +177,13 @@ class Trees:
     def blobs(self, ids: Iterable[str]) -> dict[str, bytes]:
         """Blobs by id. What a blobless mirror lacks comes in one fetch, never one by one."""
         wanted = list(dict.fromkeys(ids))
+        recent = {id: data for id in wanted if (data := self._blobs.get(id)) is not None}
+        fresh = self._read([id for id in wanted if id not in recent])
+        for id, data in fresh.items():
+            self._blobs.put(id, data)
+        return recent | fresh
+
+    def _read(self, wanted: list[str]) -> dict[str, bytes]:
         if len(wanted) <= _FEW:
             found = self._few(wanted)
             if missing := [id for id in wanted if id not in found]:
