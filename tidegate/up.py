@@ -60,6 +60,8 @@ def client_settings(home: Path, api: str) -> dict[str, str]:
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": api,
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+        # A tick taken early meets the one before still running, and CANCEL_NEW drops it.
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -1,0 +1,78 @@
+"""The API server and Prometheus at their worst, and what a delivery makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from tests.adapters.servers.fault_proxy import FaultProxy
+from tests.flows.town import Shop, Town
+from tidegate.domain.records import Kind
+
+
+def change_stage(town: Town, app: str, **parts: dict[str, object]) -> None:
+    """Put other values into the target or the gate of the only stage of an application."""
+    path = town.fleet / f"{app}.yaml"
+    spec = yaml.safe_load(path.read_text())
+    for part, values in parts.items():
+        spec["stages"][0][part] |= values
+    path.write_text(yaml.safe_dump(spec))
+
+
+def test_an_api_server_that_throttles_fails_and_hangs_up_gets_everything_once(
+    the_town: Town, tmp_path: Path
+) -> None:
+    shop = Shop(the_town, "stormy", replicas=1, canary=False, stages=("production",))
+    the_town.admit("stormy")
+    with FaultProxy(the_town.cluster["url"]) as proxy:
+        kubeconfig = tmp_path / "kubeconfig"
+        there = Path(the_town.cluster["kubeconfig"]).read_text()
+        kubeconfig.write_text(there.replace(the_town.cluster["url"], proxy.address))
+        change_stage(the_town, "stormy", target={"kubeconfig": str(kubeconfig)})
+        proxy.fail("status:429:1", times=2)
+        proxy.fail("status:500", method="GET", times=2)
+        proxy.fail("reset", method="GET", path="/deployments/")
+        proxy.fail("drop_after_accept", path="/leases")
+        proxy.fail("drop_after_accept", method="PATCH", path="/configmaps/")
+        patched = "/deployments/shop?fieldManager=tidegate&force=true"
+        proxy.fail("drop_after_accept", method="PATCH", path=patched)
+        shop.release("1")
+        end = the_town.run("deliver", app="stormy")
+        assert end["name"] == "Completed", end
+        assert [fault for fault in proxy.faults if fault.times] == []
+    assert shop.version() == "1"
+    assert [r.kind for r in shop.records("production")] == [Kind.Promotion, Kind.Sync]
+    assert shop.deployments()["shop"]["metadata"]["generation"] == 1
+
+
+def test_a_prometheus_that_talks_nonsense_lets_no_canary_pass(the_town: Town) -> None:
+    shop = Shop(the_town, "nonsense", replicas=2, stages=("production",))
+    the_town.admit("nonsense")
+    shop.release("1")
+    assert the_town.run("deliver", app="nonsense")["name"] == "Completed"
+    with FaultProxy(the_town.prometheus.url) as proxy:
+        change_stage(the_town, "nonsense", gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
+        proxy.fail("status:200", times=10**6)  # 200, and a body that is no JSON
+        shop.release("2")
+        end = the_town.run("deliver", app="nonsense")
+    assert end["name"] == "RolledBack", end
+    assert "no evidence" in end["message"]
+    assert shop.version() == "1"
+    assert set(shop.deployments()) == {"shop"}
+
+
+def test_a_prometheus_that_is_slow_and_fails_at_first_only_delays_a_good_release(the_town: Town) -> None:
+    shop = Shop(the_town, "patient", replicas=2, stages=("production",))
+    the_town.admit("patient")
+    shop.release("1")
+    assert the_town.run("deliver", app="patient")["name"] == "Completed"
+    with FaultProxy(the_town.prometheus.url) as proxy:
+        change_stage(the_town, "patient", gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
+        for action in ("status:503", "delay:2", "reset", "reset_mid:20", "status:200"):
+            proxy.fail(action)
+        shop.release("2")
+        end = the_town.run("deliver", app="patient")
+        assert end["name"] == "Completed", end
+        assert [fault for fault in proxy.faults if fault.times] == []
+    assert shop.version() == "2"
