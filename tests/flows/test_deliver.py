@@ -37,8 +37,11 @@ def test_a_good_release_reaches_production_and_a_bad_one_is_undone(the_town: Tow
     third = the_town.run("pipeline", app="shop")
     assert third["type"] == "COMPLETED", third
     assert shop.version() == "3"
-    weights = [r.data["weight"] for r in shop.records("production", Kind.Shift)]
-    assert weights == [20, 20, 50]
+    shifts = shop.records("production", Kind.Shift)
+    bad, better = list(dict.fromkeys(r.release for r in shifts))
+    assert [r.data["weight"] for r in shifts if r.release == better] == [20, 50]
+    assert shifts[0].data["weight"] == 20  # how far the bad one came is a matter of speed
+    assert {r.release for r in shop.records("production", Kind.Hold)} == {bad}
 
     refs, seen = shop.refs(), len(the_town.requests())
     again = the_town.run("deliver", app="shop")
