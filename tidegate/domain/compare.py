@@ -32,11 +32,13 @@ def certainly_unchanged(desired: Manifest, live: Manifest | None, entry: Entry |
 
 def covers(live: Any, desired: Any, *, quantities: bool = False) -> bool:
     """True when everything `desired` says holds in `live`; lists must be of equal length and order."""
+    if type(desired) is str and desired == live:  # most of what there is
+        return True
     if isinstance(desired, dict) and isinstance(live, dict):
-        return all(
-            covers(live.get(key), value, quantities=quantities or key in _QUANTITIES_IN)
-            for key, value in desired.items()
-        )
+        for key, value in desired.items():
+            if not covers(live.get(key), value, quantities=quantities or key in _QUANTITIES_IN):
+                return False
+        return True
     if isinstance(desired, list) and isinstance(live, list):
         return len(desired) == len(live) and all(
             covers(there, wanted, quantities=quantities) for there, wanted in zip(live, desired, strict=True)

@@ -205,13 +205,13 @@ def is_secret(manifest: Manifest) -> bool:
 
 def pod_template(manifest: Manifest) -> Manifest | None:
     """The pod template of a workload (of a CronJob: its job's), the Pod itself, or None."""
-    name = ref(manifest)
+    kind = (str(manifest.get("apiVersion", "")).rpartition("/")[0], manifest.get("kind"))
     spec = manifest.get("spec") or {}
-    if (name.group, name.kind) == ("", "Pod"):
+    if kind == ("", "Pod"):
         return manifest
-    if (name.group, name.kind) == ("batch", "CronJob"):
+    if kind == ("batch", "CronJob"):
         spec = (spec.get("jobTemplate") or {}).get("spec") or {}
-    elif (name.group, name.kind) not in _WORKLOADS:
+    elif kind not in _WORKLOADS:
         return None
     template: Manifest | None = spec.get("template")
     return template

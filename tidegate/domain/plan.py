@@ -6,7 +6,7 @@ import difflib
 import hmac
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -172,19 +172,25 @@ def plan(
     predicted: Mapping[Ref, Manifest | Refusal],
     inventory: Inventory,
     *,
+    unchanged: Set[Ref] = frozenset(),
     allow_empty: bool = False,
 ) -> Plan:
     """What to do so that `live` becomes `desired`.
 
     `desired` carries our tracking annotation; `live` holds what exists of the desired and the inventoried
-    objects; `predicted` the dry-run answers for those not certainly unchanged. Guards: an object tracked by
+    objects; `predicted` the dry-run answers for those not certainly unchanged, `unchanged` the names of those that
+    are, as far as that is known already. Guards: an object tracked by
     somebody else is refused; Namespaces, CRDs, volumes and objects that ask for it are never pruned, nor is
     everything at once, unless `allow_empty`.
     """
-    names = {ref(m) for m in desired}
-    changes = [_wanted(m, live.get(ref(m)), predicted.get(ref(m)), inventory) for m in desired]
+    names = [ref(m) for m in desired]
+    changes = [
+        _wanted(name, m, live.get(name), predicted.get(name), inventory, certain=name in unchanged)
+        for name, m in zip(names, desired, strict=True)
+    ]
+    wanted = set(names)
     for name, known in inventory.entries.items():
-        if name not in names and name in live:
+        if name not in wanted and name in live:
             changes.append(_unwanted(known, live[name], inventory.owner))
     if not desired and not allow_empty:
         changes = [_guarded(c) for c in changes]
@@ -196,9 +202,14 @@ def _in_order(change: Change) -> tuple[bool, tuple[int, str, str, str, str]]:
 
 
 def _wanted(
-    desired: Manifest, live: Manifest | None, predicted: Manifest | Refusal | None, inventory: Inventory
+    name: Ref,
+    desired: Manifest,
+    live: Manifest | None,
+    predicted: Manifest | Refusal | None,
+    inventory: Inventory,
+    *,
+    certain: bool,
 ) -> Change:
-    name = ref(desired)
     other = tracked_by(live)
     if other is not None and other != str(inventory.owner):
         return _refused(name, desired, live, f"belongs to {other}; remove it there or rename it here")
@@ -211,7 +222,7 @@ def _wanted(
     if live.get("metadata", {}).get("deletionTimestamp"):
         return Change(name, Action.Create, desired, live, predicted, "created anew once the old one is gone")
     if predicted is None:
-        same = compare.certainly_unchanged(desired, live, inventory.entries.get(name))
+        same = certain or compare.certainly_unchanged(desired, live, inventory.entries.get(name))
     else:
         same = not compare.is_drift(live, predicted)
     if same:

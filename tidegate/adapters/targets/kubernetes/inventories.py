@@ -36,7 +36,7 @@ def recover_inventory(objects: Objects, owner: Owner, kinds: Iterable[Ref]) -> I
     A kind that may not be listed is left out: what is not known is not pruned.
     """
     entries: dict[Ref, Entry] = {}
-    for kind in {(k.api_version, k.kind) for k in kinds if objects.located(k).namespace}:
+    for kind in {(k.api_version, k.kind) for k in kinds if objects.namespace_of(k)}:
         try:
             found = objects.list(*kind, labels={APP_LABEL: owner.label})
         except (Rejected, NotFound):

@@ -31,20 +31,20 @@ def look(
     ours = [stamped(normal(objects.placed(m)), owner) for m in desired]
     unique((m, "the rendered set") for m in ours)
     inventory = read_inventory(objects, owner) or recover_inventory(objects, owner, map(ref, ours))
-    live = objects.read({*map(ref, ours), *inventory.entries})
-    asked = [m for m in ours if _must_ask(m, live.get(ref(m)), inventory)]
+    named = {ref(m): m for m in ours}
+    live = objects.read({**named, **inventory.entries})
+    unchanged = {n for n, m in named.items() if certainly_unchanged(m, live.get(n), inventory.entries.get(n))}
+    asked = [m for n, m in named.items() if n not in unchanged and _may_ask(m, live.get(n), inventory)]
     coming = {ref(m).name for m in ours if m["kind"] == "Namespace"} | (
         {objects.namespace} if makes_namespace else set()
     )
     answers = _dry_runs(objects, asked, live, coming)
-    return plan(ours, live, answers, inventory, allow_empty=allow_empty)
+    return plan(ours, live, answers, inventory, unchanged=unchanged, allow_empty=allow_empty)
 
 
-def _must_ask(desired: Manifest, live: Manifest | None, inventory: Inventory) -> bool:
+def _may_ask(desired: Manifest, live: Manifest | None, inventory: Inventory) -> bool:
     other = tracked_by(live)
-    if is_masked(desired) or (other is not None and other != str(inventory.owner)):
-        return False
-    return not certainly_unchanged(desired, live, inventory.entries.get(ref(desired)))
+    return not is_masked(desired) and other in (None, str(inventory.owner))
 
 
 def _dry_runs(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from tidegate.adapters.targets.kubernetes.kinds import Kind, Kinds
@@ -43,20 +42,19 @@ class Objects:
         self.rest, self.namespace = rest, namespace
         self.kinds = Kinds(rest)
 
-    def located(self, name: Ref) -> Ref:
-        """The ref with its namespace filled in, or dropped for a cluster-scoped kind."""
-        namespaced = self.kinds.of(name).namespaced
-        return replace(name, namespace=(name.namespace or self.namespace) if namespaced else "")
+    def namespace_of(self, name: Ref) -> str:
+        """The namespace it is in: ours where none is named, none for a cluster-scoped kind."""
+        return (name.namespace or self.namespace) if self.kinds.of(name).namespaced else ""
 
     def placed(self, manifest: Manifest) -> Manifest:
         """The manifest with its namespace filled in, or dropped for a cluster-scoped kind."""
         meta = {k: v for k, v in manifest["metadata"].items() if k != "namespace"}
-        namespace = self.located(ref(manifest)).namespace
+        namespace = self.namespace_of(ref(manifest))
         return {**manifest, "metadata": {**meta, "namespace": namespace} if namespace else meta}
 
     def path(self, name: Ref) -> str:
         """URL path of one object."""
-        return self.kinds.of(name).path(self.located(name).namespace, name.name)
+        return self.kinds.of(name).path(self.namespace_of(name), name.name)
 
     def read(self, refs: Iterable[Ref]) -> dict[Ref, Manifest]:
         """Live objects by the ref they were asked by; one LIST instead of many GETs of a kind."""
@@ -64,7 +62,7 @@ class Objects:
         for name in refs:
             kind = self._kind_or_none(name)
             if kind is not None:
-                groups[kind, self.located(name).namespace].append(name)
+                groups[kind, self.namespace_of(name)].append(name)
         found: dict[Ref, Manifest] = {}
         singles = [name for names in groups.values() if len(names) < _LIST_FROM for name in names]
         lists = [(kind, ns, names) for (kind, ns), names in groups.items() if len(names) >= _LIST_FROM]
@@ -145,7 +143,7 @@ class Objects:
         body: dict[str, Any] = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
-            "propagationPolicy": "Foreground" if self.located(name).namespace else "Background",
+            "propagationPolicy": "Foreground" if self.namespace_of(name) else "Background",
             "preconditions": {"uid": uid},
         }
         request = Request(
