@@ -43,7 +43,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks
 
 up: setup
-	@$(BIN)/python -m tidegate.up
+	@$(BIN)/python -m tidegate.running.up
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -18,7 +18,7 @@ from tidegate.adapters.ledger import BRANCH
 from tidegate.domain.release import Image
 from tidegate.operations import byhand
 from tidegate.operations.desk import open_desk
-from tidegate.up import ROOT
+from tidegate.running.up import ROOT
 
 ROUNDS, PREFECT_ROUNDS = 7, 3
 GOALS = {"help": Goal(4.0), "plan": Goal(1.5), "prefect": Goal(0.1)}

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.world import World, manifests
-from tidegate.up import RUNNER, SERVER, WARM, Up
+from tidegate.running.up import RUNNER, SERVER, WARM, Up
 
 POLL_SECONDS = 5.0
 ROUNDS = 6

@@ -14,7 +14,7 @@ import sys
 from benchmarks.journeys import TOGETHER, journeys
 from benchmarks.measuring import Goal, Row
 from benchmarks.world import World
-from tidegate.up import ROOT
+from tidegate.running.up import ROOT
 
 MIB = 2**20
 GOALS = {"peak": Goal(1.5, ours=True)}

@@ -18,7 +18,7 @@ import yaml
 from benchmarks.journeys import POLL_SECONDS, journeys
 from benchmarks.measuring import Goal, Of, Row
 from benchmarks.world import World
-from tidegate.up import ROOT, RUNNER, Up
+from tidegate.running.up import ROOT, RUNNER, Up
 
 ROUNDS, POOL, EVENT = 8, "bench", "bench.trigger"
 PATIENCE_SECONDS = 60.0

@@ -26,11 +26,11 @@ from tidegate.adapters.fleet import load_fleet
 from tidegate.demo.repositories import git
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Image, Release
-from tidegate.processes import Child, Processes
+from tidegate.running.processes import Child, Processes
+from tidegate.running.up import ROOT, Platform, Up, client_settings
 from tidegate.settings import Settings, settings
 from tidegate.sim.git_server import GitServer
 from tidegate.spec import Application
-from tidegate.up import ROOT, Platform, Up, client_settings
 
 READY_SECONDS = 60.0
 

@@ -4,6 +4,7 @@ Floors, top to bottom (checked by import-linter inside pytest; nothing imports u
 
     flows        order and branching, what you would tell a colleague
     tasks        one Prefect task = at most one look, one decision, one act     | tidegate.cli
+    running      Prefect server, runner and what starts flow runs, on one machine
     operations   look, promote, sync, judge, restore: the same verbs for tasks and the command line
     adapters     sockets, files, subprocesses: git, targets, renderers, metrics | tidegate.sim
     plugins      kind -> module; the folder is the registry

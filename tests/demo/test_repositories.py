@@ -21,7 +21,7 @@ import pytest
 from tidegate.demo.places import TEMPLATES, Places
 from tidegate.demo.repositories import git, push_release
 from tidegate.demo.visitor import OLD_SCANNERS, visits
-from tidegate.processes import answers
+from tidegate.running.processes import answers
 
 if TYPE_CHECKING:
     from tests.demo.conftest import Repositories

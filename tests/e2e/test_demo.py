@@ -17,7 +17,7 @@ import pytest
 from tidegate.demo.places import Places
 from tidegate.demo.repositories import git
 from tidegate.demo.world import ROOTFS
-from tidegate.processes import MARK
+from tidegate.running.processes import MARK
 from tidegate.sim.git_server import GitServer
 
 pytestmark = pytest.mark.timeout(1200)

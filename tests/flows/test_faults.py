@@ -10,8 +10,8 @@ import yaml
 
 from tests.flows.town import Shop, Town, eventually, outcome
 from tidegate.domain.records import Kind
-from tidegate.processes import Processes
-from tidegate.up import ROOT, program_path
+from tidegate.running.processes import Processes
+from tidegate.running.up import ROOT, program_path
 
 
 def test_the_first_release_that_fails_is_held_and_a_newer_one_helps(the_town: Town) -> None:
@@ -136,7 +136,9 @@ def test_with_the_database_deleted_and_everything_killed_the_next_push_goes_on(t
     with Processes(the_town.home / "again") as processes:
         env = {**the_town.env, "PATH": program_path(), "PYTHONUNBUFFERED": "1"}
         env["PREFECT_API_URL"] = ""
-        up = processes.start("up", [sys.executable, "-m", "tidegate.up"], env=env, cwd=ROOT, restart=False)
+        up = processes.start(
+            "up", [sys.executable, "-m", "tidegate.running.up"], env=env, cwd=ROOT, restart=False
+        )
         eventually("it is up", lambda: "The runner is up" in up.log.read_text(), seconds=120)
         shop.push("2")
         eventually("2 is live", lambda: _answers(shop) == "2", seconds=240)

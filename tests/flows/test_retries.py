@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.flows.town import Town
-from tidegate.up import ROOT, client_settings
+from tidegate.running.up import ROOT, client_settings
 
 
 def test_an_error_says_itself_whether_trying_again_may_help(the_town: Town) -> None:

@@ -13,7 +13,7 @@ from tasks.showing import _plain, verdict_text
 from tidegate.domain.gate import Outcome, Sample, evaluate
 from tidegate.domain.promotion import StageView
 from tidegate.domain.rollout import Canary
-from tidegate.processes import free_port
+from tidegate.running.processes import free_port
 from tidegate.spec import Stage
 
 STARTED = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.flows.town import Shop, Town, eventually
 from tidegate.domain.records import Kind
-from tidegate.up import ROOT, client_settings, program_path
+from tidegate.running.up import ROOT, client_settings, program_path
 
 
 @pytest.fixture(scope="module")

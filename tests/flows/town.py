@@ -33,10 +33,10 @@ from tidegate.demo.repositories import git
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Release
 from tidegate.operations import integrate
-from tidegate.processes import Processes, free_port
+from tidegate.running.processes import Processes, free_port
+from tidegate.running.up import ROOT, Platform, Up, client_settings, program_path
 from tidegate.settings import Settings
 from tidegate.sim.git_server import GitServer
-from tidegate.up import ROOT, Platform, Up, client_settings, program_path
 
 HERE = Path(__file__).parent
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}

@@ -17,7 +17,7 @@ Examples:
 @fleet_option
 def up(fleet: str | None) -> int:
     """Start a Prefect server (unless PREFECT_API_URL names one), register the flows, and run them until Ctrl-C."""
-    from tidegate.up import up as serve
+    from tidegate.running.up import up as serve
 
     return serve(how(fleet), say=click.echo)
 

@@ -12,7 +12,7 @@ from string import Template
 
 from tidegate.demo.places import PROMETHEUS_TEMPLATE, ROOT
 from tidegate.errors import NotFound, Unreachable
-from tidegate.processes import Processes, answers, free_port
+from tidegate.running.processes import Processes, answers, free_port
 from tidegate.settings import Settings
 
 START_SECONDS = 60.0

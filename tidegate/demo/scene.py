@@ -17,8 +17,8 @@ from tidegate.demo.repositories import git
 from tidegate.demo.world import Addresses, namespace_of
 from tidegate.domain.records import Kind, Record
 from tidegate.errors import OutsideError
+from tidegate.running.up import Platform
 from tidegate.settings import Settings
-from tidegate.up import Platform
 
 APP = "digits"
 

@@ -21,9 +21,9 @@ from tidegate.demo.table import Told, closing
 from tidegate.demo.telling import told
 from tidegate.demo.world import World, end_pods
 from tidegate.errors import TidegateError
-from tidegate.processes import Processes
+from tidegate.running.processes import Processes
+from tidegate.running.up import Platform, alone, hear_sigterm
 from tidegate.settings import Settings, settings
-from tidegate.up import Platform, alone, hear_sigterm
 
 LOOK_SECONDS = 0.5
 ASK_PREFECT_EVERY = 4

@@ -19,9 +19,9 @@ from urllib.request import Request, urlopen
 from tidegate.demo import repositories
 from tidegate.demo.places import ROOT, Places
 from tidegate.demo.prometheus import Prometheus, binary
-from tidegate.processes import Child, Processes, end_marked, free_port
+from tidegate.running.processes import Child, Processes, end_marked, free_port
+from tidegate.running.up import Platform, Up, program_path
 from tidegate.settings import Settings
-from tidegate.up import Platform, Up, program_path
 
 START_SECONDS = 60.0
 ROOTFS = "TIDEGATE_ROOTFS"

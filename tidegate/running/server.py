@@ -1,4 +1,4 @@
-"""`python -m tidegate.server …` is `prefect server start …`, with its garbage collected where nobody waits.
+"""`python -m tidegate.running.server …` is `prefect server start …`, with its garbage collected where nobody waits.
 
 On SQLite the server stalls for a minute at a time under load: Python's collector runs on the event loop's
 thread, frees a forgotten cursor, and blocks in `sqlite3_reset` until another thread's statement on the same

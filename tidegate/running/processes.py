@@ -20,8 +20,8 @@ from urllib.request import urlopen
 
 import psutil
 
-from tidegate import leash
 from tidegate.errors import Unreachable
+from tidegate.running import leash
 
 log = logging.getLogger(__name__)
 

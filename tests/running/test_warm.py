@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tidegate.engine import PLACE
+from tidegate.running.engine import PLACE
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -40,7 +40,7 @@ class Warm:
     folder: Path
 
     def ask(self, run: str, **more: str) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "tidegate.engine", run]
+        words = [sys.executable, "-m", "tidegate.running.engine", run]
         with (self.folder / "said").open("ab") as said:
             return subprocess.Popen(words, env={**self.env, **more}, stdout=said, stderr=said)
 
@@ -66,7 +66,7 @@ def warm(tmp_path: Path) -> Iterator[Warm]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         api = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
         env |= {PLACE: str(place), "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api}
-        process = subprocess.Popen([sys.executable, "-m", "tidegate.warm", str(place)], env=env)
+        process = subprocess.Popen([sys.executable, "-m", "tidegate.running.warm", str(place)], env=env)
         try:
             until(lambda: place.exists() or process.poll() is not None)
             yield Warm(process, env, tmp_path)

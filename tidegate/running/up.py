@@ -20,9 +20,9 @@ from pathlib import Path
 
 import certifi
 
-from tidegate.engine import PLACE
 from tidegate.errors import Refused, TidegateError, Unreachable
-from tidegate.processes import Processes, answers, free_port
+from tidegate.running.engine import PLACE
+from tidegate.running.processes import Processes, answers, free_port
 from tidegate.settings import Settings, settings
 
 POOL = "tidegate"
@@ -33,7 +33,7 @@ IMPORTED = ("flows",)
 """What every flow run needs, imported once by the warm process."""
 LONGEST_SOCKET = 107
 """Bytes of a socket's path on Linux (`sun_path`, less its end)."""
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 Say = Callable[[str], None]
 
@@ -117,7 +117,7 @@ class Up:
         port = free_port()
         self.processes.start(
             SERVER,
-            [*_python("tidegate.server"), "--host", "127.0.0.1", "--port", str(port)],
+            [*_python("tidegate.running.server"), "--host", "127.0.0.1", "--port", str(port)],
             env={**self.env, **server_settings(self.prefect, port)},
             cwd=ROOT,
         )
@@ -151,7 +151,9 @@ class Up:
         place = self.home / "warm.sock"
         env = {**self.env, **client_settings(platform.home, platform.api), PLACE: str(place)}
         if sys.platform == "linux" and len(str(place)) <= LONGEST_SOCKET:
-            self.processes.start(WARM, [*_python("tidegate.warm"), str(place), *IMPORTED], env=env, cwd=ROOT)
+            self.processes.start(
+                WARM, [*_python("tidegate.running.warm"), str(place), *IMPORTED], env=env, cwd=ROOT
+            )
         worker = [*_python("prefect"), "worker", "start", "--pool", pool, "--type", "process"]
         self.processes.start(RUNNER, worker, env=env, cwd=ROOT)
 
@@ -222,7 +224,7 @@ def up(given: Settings | None = None, *, say: Say = print) -> int:
 
 
 def main() -> int:
-    """`python -m tidegate.up`: one sentence instead of a traceback for what we know can go wrong."""
+    """`python -m tidegate.running.up`: one sentence instead of a traceback for what we know can go wrong."""
     try:
         return up()
     except TidegateError as error:

@@ -1,7 +1,7 @@
-"""`python -m tidegate.engine` is `python -m prefect.engine`, begun by a warm process where there is one.
+"""`python -m tidegate.running.engine` is `python -m prefect.engine`, begun by a warm process where there is one.
 
-Importing Prefect and the flows takes seconds, and every flow run is a process of its own. `tidegate.warm` has
-imported them once and forks; this process stays in front of the fork: it passes signals on, and ends as it ends.
+Importing Prefect and the flows takes seconds, and every flow run is a process of its own. `warm` has imported them
+once and forks; this process stays in front of the fork: it passes signals on, and ends as it ends.
 Without a warm process, or with one that does not fit, it becomes `python -m prefect.engine`.
 """
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tidegate.errors import Unreachable
-from tidegate.processes import Processes
+from tidegate.running.processes import Processes
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -79,7 +79,7 @@ def test_children_stop_when_their_parent_is_killed(tmp_path: Path) -> None:
     program = f"""
 import time
 from pathlib import Path
-from tidegate.processes import Processes
+from tidegate.running.processes import Processes
 child = Processes(Path({str(tmp_path)!r})).start("sleeper", {SLEEP!r})
 Path({str(tmp_path / "pid")!r}).write_text(f"{{child.popen.pid}}\\n")
 time.sleep(600)

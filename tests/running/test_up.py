@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
-from tidegate.processes import answers
+from tidegate.running.processes import answers
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -88,7 +88,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     }
     out = folder / "out"
     with out.open("wb") as file:
-        command = [sys.executable, "-m", "tidegate.up"]
+        command = [sys.executable, "-m", "tidegate.running.up"]
         process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     found = Running(process, out, env)
     try:
@@ -138,7 +138,7 @@ def test_a_killed_runner_is_started_again(running: Running) -> None:
 
 
 def test_a_second_one_on_the_same_home_is_refused(running: Running) -> None:
-    command = [sys.executable, "-m", "tidegate.up"]
+    command = [sys.executable, "-m", "tidegate.running.up"]
     second = subprocess.run(command, env=running.env, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     assert "already in use by another tidegate" in second.stderr

@@ -1,8 +1,10 @@
-"""A process that has imported what flow runs need, and forks one for each: `python -m tidegate.warm SOCKET PACKAGE…`.
+"""A process that has imported what flow runs need, and forks one for each.
 
-`tidegate.engine` asks over the socket, with its environment, folder and the three standard streams. A fork dies
-with whoever asked for it, and with this process. Only our own user may connect. It needs Linux: elsewhere forking
-after imports is not safe, and runs start cold.
+    python -m tidegate.running.warm SOCKET PACKAGE…
+
+`engine` asks over the socket, with its environment, folder and the three standard streams. A fork dies with whoever
+asked for it, and with this process. Only our own user may connect. It needs Linux: elsewhere forking after imports is
+not safe, and runs start cold.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.engine import MESSAGE
-from tidegate.leash import PR_SET_PDEATHSIG
+from tidegate.running.engine import MESSAGE
+from tidegate.running.leash import PR_SET_PDEATHSIG
 
 LOOK_SECONDS = 5.0
 ENGINE = (
