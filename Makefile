@@ -31,7 +31,7 @@ demo: setup
 
 test: setup
 	@infra/tools.sh test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --cov
 
 lint: setup
 	@$(BIN)/ruff check .
