@@ -8,7 +8,7 @@ import time
 
 import yaml
 
-from tests.flows.town import Shop, Town, eventually, outcome
+from tests.flows.town import Shop, Town, eventually, living, outcome
 from tidegate.domain.records import Kind
 from tidegate.running.processes import Processes
 from tidegate.running.up import ROOT, program_path
@@ -82,14 +82,8 @@ def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
 
 
 def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
-    shop = Shop(the_town, "blind", replicas=2, stages=("production",))
-    the_town.admit("blind")
-    shop.release("1")
-    assert the_town.run("deliver", app="blind")["name"] == "Completed"
-    path = the_town.fleet / "blind.yaml"
-    spec = yaml.safe_load(path.read_text())
-    spec["stages"][0]["gate"]["metrics"]["url"] = "http://127.0.0.1:9"
-    path.write_text(yaml.safe_dump(spec))
+    shop = living(the_town, "blind")
+    shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": "http://127.0.0.1:9"}})
     shop.release("2")
     end = the_town.run("deliver", app="blind")
     assert end["name"] == "RolledBack", end
@@ -99,10 +93,7 @@ def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
 
 
 def test_a_prefect_server_that_restarts_in_the_middle_is_not_noticed_by_the_release(the_town: Town) -> None:
-    shop = Shop(the_town, "restart", replicas=2, stages=("production",))
-    the_town.admit("restart")
-    shop.release("1")
-    assert the_town.run("deliver", app="restart")["name"] == "Completed"
+    shop = living(the_town, "restart")
     shop.release("2")
     running = the_town.play("deliver", app="restart")
     eventually("a canary runs", lambda: "shop-canary" in shop.deployments())

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from tests.adapters.servers.fault_proxy import FaultProxy
-from tests.flows.town import Shop, Town
+from tests.flows.town import Shop, Town, living
 from tidegate.domain.records import Kind
-
-
-def change_stage(town: Town, app: str, **parts: dict[str, object]) -> None:
-    """Put other values into the target or the gate of the only stage of an application."""
-    path = town.fleet / f"{app}.yaml"
-    spec = yaml.safe_load(path.read_text())
-    for part, values in parts.items():
-        spec["stages"][0][part] |= values
-    path.write_text(yaml.safe_dump(spec))
 
 
 def test_an_api_server_that_throttles_fails_and_hangs_up_gets_everything_once(
@@ -29,7 +18,7 @@ def test_an_api_server_that_throttles_fails_and_hangs_up_gets_everything_once(
         kubeconfig = tmp_path / "kubeconfig"
         there = Path(the_town.cluster["kubeconfig"]).read_text()
         kubeconfig.write_text(there.replace(the_town.cluster["url"], proxy.address))
-        change_stage(the_town, "stormy", target={"kubeconfig": str(kubeconfig)})
+        shop.change_stage(target={"kubeconfig": str(kubeconfig)})
         proxy.fail("status:429:1", times=2)
         proxy.fail("status:500", method="GET", times=2)
         proxy.fail("reset", method="GET", path="/deployments/")
@@ -47,12 +36,9 @@ def test_an_api_server_that_throttles_fails_and_hangs_up_gets_everything_once(
 
 
 def test_a_prometheus_that_talks_nonsense_lets_no_canary_pass(the_town: Town) -> None:
-    shop = Shop(the_town, "nonsense", replicas=2, stages=("production",))
-    the_town.admit("nonsense")
-    shop.release("1")
-    assert the_town.run("deliver", app="nonsense")["name"] == "Completed"
+    shop = living(the_town, "nonsense")
     with FaultProxy(the_town.prometheus.url) as proxy:
-        change_stage(the_town, "nonsense", gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
+        shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
         proxy.fail("status:200", times=10**6)  # 200, and a body that is no JSON
         shop.release("2")
         end = the_town.run("deliver", app="nonsense")
@@ -63,12 +49,9 @@ def test_a_prometheus_that_talks_nonsense_lets_no_canary_pass(the_town: Town) ->
 
 
 def test_a_prometheus_that_is_slow_and_fails_at_first_only_delays_a_good_release(the_town: Town) -> None:
-    shop = Shop(the_town, "patient", replicas=2, stages=("production",))
-    the_town.admit("patient")
-    shop.release("1")
-    assert the_town.run("deliver", app="patient")["name"] == "Completed"
+    shop = living(the_town, "patient")
     with FaultProxy(the_town.prometheus.url) as proxy:
-        change_stage(the_town, "patient", gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
+        shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
         for action in ("status:503", "delay:2", "reset", "reset_mid:20", "status:200"):
             proxy.fail(action)
         shop.release("2")

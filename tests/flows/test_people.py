@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from tests.flows.town import Shop, Town
+from tests.flows.town import Shop, Town, living
 from tidegate.domain.records import Kind
 
 
@@ -55,10 +55,7 @@ def test_a_rollback_needs_neither_source_nor_registry_nor_prometheus(the_town: T
 
 
 def test_a_person_may_let_a_failed_release_live(the_town: Town) -> None:
-    shop = Shop(the_town, "pardoned", replicas=2, stages=("production",))
-    the_town.admit("pardoned")
-    shop.release("1")
-    assert the_town.run("deliver", app="pardoned")["name"] == "Completed"
+    shop = living(the_town, "pardoned")
     made = shop.release("2", bad=0.3)
     assert the_town.run("deliver", app="pardoned")["name"] == "RolledBack"
     assert shop.version() == "1"

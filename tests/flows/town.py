@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,6 +301,14 @@ class Shop:
             stage["gate"] |= {"min_bake": "8s", "max_duration": "3m"}
         return stage
 
+    def change_stage(self, **parts: Mapping[str, object]) -> None:
+        """Put other values into the target or the gate of the first stage."""
+        path = self.town.fleet / f"{self.name}.yaml"
+        spec = yaml.safe_load(path.read_text())
+        for part, values in parts.items():
+            spec["stages"][0][part] |= values
+        path.write_text(yaml.safe_dump(spec))
+
     def _write_config(self, replicas: int) -> None:
         folder = self.town.home / "work" / f"{self.name}-config"
         for stage in ("staging", "production"):
@@ -357,6 +365,16 @@ class Shop:
         bare = self.town.home / "git" / f"{self.name}-config.git"
         lines = git(bare, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
         return dict(line.split(" ", 1) for line in lines)  # type: ignore[misc]
+
+
+def living(town: Town, name: str, **options: Any) -> Shop:
+    """A shop with one stage, in which version 1 is live."""
+    shop = Shop(town, name, replicas=2, stages=("production",), **options)
+    town.admit(name)
+    shop.release("1")
+    end = town.run("deliver", app=name)
+    assert end["name"] == "Completed", end
+    return shop
 
 
 def _quietly(step: Step) -> StepResult:
