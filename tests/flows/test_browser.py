@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,7 +37,7 @@ def kiosk(the_town: Town) -> Iterator[Shop]:
     with the_town.clocks_stopped():
         the_town.up.runner(the_town.platform)
         yield shop
-        the_town.processes.children.pop("runner").stop(time.monotonic() + 15)
+        the_town.up.stop_runner()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def with_runner(the_town: Town) -> Iterator[Town]:
     the_town.admit("standing")
     the_town.up.runner(the_town.platform)
     yield the_town
-    the_town.processes.children.pop("runner").stop(0)
+    the_town.up.stop_runner()
 
 
 def runs(town: Town, flow: str) -> list[dict]:  # type: ignore[type-arg]
