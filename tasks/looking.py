@@ -40,7 +40,6 @@ async def see(app: str, stage: str) -> tuple[StageView, Move]:
 async def see_all(app: str) -> Seen:
     """One look at all stages, with one question to their config repository."""
     desks = [desk(app, stage.name) for stage in application(app).stages]
-
     views = await in_thread(look_together, desks, datetime.now(UTC))
     return {view.stage.name: (view, next_move(view)) for view in views}
 

@@ -81,17 +81,6 @@ def test_two_deliveries_at_once_do_everything_once(the_town: Town) -> None:
     assert shop.deployments()["shop"]["metadata"]["generation"] == 1
 
 
-def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
-    shop = living(the_town, "blind")
-    shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": "http://127.0.0.1:9"}})
-    shop.release("2")
-    end = the_town.run("deliver", app="blind")
-    assert end["name"] == "RolledBack", end
-    assert "no evidence" in end["message"]
-    assert shop.version() == "1"
-    assert set(shop.deployments()) == {"shop"}
-
-
 def test_a_prefect_server_that_restarts_in_the_middle_is_not_noticed_by_the_release(the_town: Town) -> None:
     shop = living(the_town, "restart")
     shop.release("2")

@@ -35,13 +35,28 @@ def test_an_api_server_that_throttles_fails_and_hangs_up_gets_everything_once(
     assert shop.deployments()["shop"]["metadata"]["generation"] == 1
 
 
+def measured_by(shop: Shop, prometheus: str) -> None:
+    """Let the gate ask this Prometheus from now on."""
+    shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": prometheus}})
+
+
+def test_without_prometheus_no_canary_passes(the_town: Town) -> None:
+    shop = living(the_town, "blind")
+    measured_by(shop, "http://127.0.0.1:9")
+    stays_without_evidence(shop)
+
+
 def test_a_prometheus_that_talks_nonsense_lets_no_canary_pass(the_town: Town) -> None:
     shop = living(the_town, "nonsense")
     with FaultProxy(the_town.prometheus.url) as proxy:
-        shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
+        measured_by(shop, proxy.address)
         proxy.fail("status:200", times=10**6)  # 200, and a body that is no JSON
-        shop.release("2")
-        end = the_town.run("deliver", app="nonsense")
+        stays_without_evidence(shop)
+
+
+def stays_without_evidence(shop: Shop) -> None:
+    shop.release("2")
+    end = shop.town.run("deliver", app=shop.name)
     assert end["name"] == "RolledBack", end
     assert "no evidence" in end["message"]
     assert shop.version() == "1"
@@ -51,7 +66,7 @@ def test_a_prometheus_that_talks_nonsense_lets_no_canary_pass(the_town: Town) ->
 def test_a_prometheus_that_is_slow_and_fails_at_first_only_delays_a_good_release(the_town: Town) -> None:
     shop = living(the_town, "patient")
     with FaultProxy(the_town.prometheus.url) as proxy:
-        shop.change_stage(gate={"metrics": {"kind": "prometheus", "url": proxy.address}})
+        measured_by(shop, proxy.address)
         for action in ("status:503", "delay:2", "reset", "reset_mid:20", "status:200"):
             proxy.fail(action)
         shop.release("2")

@@ -39,10 +39,10 @@ class Warm:
     env: dict[str, str]
     folder: Path
 
-    def ask(self, run: str, **more: str) -> subprocess.Popen[bytes]:
+    def ask(self, run: str, cwd: Path | None = None, **more: str) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "tidegate.running.engine", run]
         with (self.folder / "said").open("ab") as said:
-            return subprocess.Popen(words, env={**self.env, **more}, stdout=said, stderr=said)
+            return subprocess.Popen(words, env={**self.env, **more}, stdout=said, stderr=said, cwd=cwd)
 
     def said(self, asking: subprocess.Popen[bytes]) -> str:
         """What it wrote, once it has ended with code 1."""
@@ -76,7 +76,10 @@ def warm(tmp_path: Path) -> Iterator[Warm]:
 
 
 def test_a_run_writes_to_who_asked_and_ends_with_its_exit_code(warm: Warm) -> None:
-    assert "Invalid flow run id" in warm.said(warm.ask("no-id"))
+    elsewhere = warm.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "prefect.py").touch()  # who starts cold here imports this one
+    assert "Invalid flow run id" in warm.said(warm.ask("no-id", cwd=elsewhere))
 
 
 @pytest.mark.parametrize("why", [{PLACE: "nobody-there"}, {"PYTHONPATH": "elsewhere"}])

@@ -179,9 +179,8 @@ def plan(
 
     `desired` carries our tracking annotation; `live` holds what exists of the desired and the inventoried
     objects; `predicted` the dry-run answers for those not certainly unchanged, `unchanged` the names of those that
-    are, as far as that is known already. Guards: an object tracked by
-    somebody else is refused; Namespaces, CRDs, volumes and objects that ask for it are never pruned, nor is
-    everything at once, unless `allow_empty`.
+    are, as far as that is known already. Guards: an object tracked by somebody else is refused; Namespaces, CRDs,
+    volumes and objects that ask for it are never pruned, nor is everything at once, unless `allow_empty`.
     """
     names = [ref(m) for m in desired]
     changes = [

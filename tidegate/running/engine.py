@@ -49,7 +49,8 @@ def main() -> None:
         words = [sys.executable, "-m", "prefect.engine", *sys.argv[1:]]
         os.execv(words[0], words)  # noqa: S606  # nosec B606
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 
