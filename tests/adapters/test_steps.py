@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tidegate.adapters import steps_child
 from tidegate.adapters.steps import LINE, Step, StepResult, parse_size, run
 from tidegate.errors import SpecError
 
@@ -198,6 +200,23 @@ def test_when_the_process_that_asked_is_killed_the_step_ends(tmp_path: Path) -> 
     while alive("7129") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert alive("7129") == []
+
+
+def test_when_the_process_that_asked_is_gone_before_the_step_began_the_step_ends(tmp_path: Path) -> None:
+    plan = tmp_path / "plan"
+    step = {"argv": ["sh", "-c", "sleep 7131 & sleep 7131"], "cwd": str(tmp_path), "env": dict(os.environ)}
+    plan.write_text(json.dumps({**step, "stdout": None, "memory": 1 << 30, "processes": 100}))
+    life, report = os.pipe(), os.pipe()
+    for end in (life[1], report[0]):
+        os.close(end)
+    argv = [sys.executable, str(Path(steps_child.__file__))]
+    with plan.open() as stream:
+        fds = (stream.fileno(), life[0], report[1])
+        child = subprocess.run([*argv, *map(str, fds)], pass_fds=fds, capture_output=True, timeout=30)
+    for end in (life[0], report[1]):
+        os.close(end)
+    assert (child.returncode, child.stderr) == (0, b"")
+    assert alive("7131") == []
 
 
 @linux

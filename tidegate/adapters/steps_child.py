@@ -174,6 +174,12 @@ def _finish(pid: int, wake: int) -> int | None:
     return None
 
 
+def _tell(report: int, **said: object) -> None:
+    # whoever asked may be gone already: what it started must end all the same
+    with contextlib.suppress(BrokenPipeError):
+        os.write(report, (json.dumps(said) + "\n").encode())
+
+
 def main(plan_fd: int, life: int, report: int) -> None:
     """Runs the plan and writes two lines to the report: `{"pid"}` or `{"problem"}`, then `{"status"}`."""
     with open(plan_fd, "rb") as stream:
@@ -188,18 +194,16 @@ def main(plan_fd: int, life: int, report: int) -> None:
         os.set_inheritable(fd, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     pid, problem = _start(plan)
-    os.write(report, (json.dumps({"problem": problem} if problem else {"pid": pid}) + "\n").encode())
     if problem:
+        _tell(report, problem=problem)
         return
+    _tell(report, pid=pid)
     status, told = _wait(pid, wake, life)
     if told:
         status = _finish(pid, wake)
     swept = _sweep(pid)
     status = swept if status is None else status
-    os.write(
-        report,
-        (json.dumps({"status": -9 if status is None else os.waitstatus_to_exitcode(status)}) + "\n").encode(),
-    )
+    _tell(report, status=-9 if status is None else os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tidegate.adapters.targets.kubernetes import KubernetesLease, Settings, build
+from tidegate.domain.manifests import ref
 from tidegate.errors import Conflict, NotFound, Unreachable
 from tidegate.sim.apiserver import ApiServer, Fault
 
@@ -192,16 +193,21 @@ def test_whether_a_holder_lives_is_found_out_by_watching(world: Any) -> None:
     assert watcher.abandoned()
 
 
-def test_a_lease_deleted_by_hand_is_lost(lease_of: Any, clock: Clock, world: Any) -> None:
+@pytest.mark.parametrize("finalizers", [[], ["example.org/wait"]], ids=["gone", "on its way out"])
+def test_a_lease_deleted_by_hand_is_lost(
+    lease_of: Any, clock: Clock, world: Any, finalizers: list[str]
+) -> None:
     lease = lease_of("one")
     assert lease.acquire()
     live = world.get("Lease", NAME, "coordination.k8s.io")
-    from tidegate.domain.manifests import ref
-
+    metadata = {"name": NAME, "namespace": "shop", "finalizers": finalizers}
+    world.patch({"apiVersion": live["apiVersion"], "kind": "Lease", "metadata": metadata}, "somebody")
     world.cluster._objects.delete(ref(live), uid=live["metadata"]["uid"])
     clock.seconds += 250
     with pytest.raises(Conflict, match="nobody has it now"):
         lease.check()
+    if finalizers:
+        assert not lease_of("two").acquire(), "what is on its way out cannot be held"
 
 
 def test_a_missing_namespace_is_not_taken_for_another_holder(kubeconfig: Path) -> None:

@@ -20,6 +20,7 @@ from tidegate.errors import Conflict, NotFound, OutsideError, Unreachable
 
 _SKEW_SECONDS = 1.0
 _GLANCE_SECONDS = 0.25
+_TRIES = 3
 _MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -56,7 +57,7 @@ class KubernetesLease:
         """Take it when nobody has it, its holder gave it back, or let it expire. Never waits."""
         with self._lock:
             live = self._read()
-            if live is not None and not self._is_free(live):
+            if live is not None and (_is_ending(live) or not self._is_free(live)):
                 return False
             if not self._write(live, self._taken(live)):
                 return False
@@ -187,21 +188,22 @@ class KubernetesLease:
         """`must`: too old to go on without; before that an API server that does not answer is no loss."""
         assert self._held is not None
         spec = {**_spec(self._held), "renewTime": self._stamp()}
-        try:
-            if self._write(self._held, spec):
+        for _ in range(_TRIES):
+            try:
+                if self._write(self._held, spec):
+                    return
+            except Unreachable:
+                if must:
+                    raise
                 return
-        except Unreachable:
-            if must:
-                raise
-            return
-        live = self._read()
-        if live is None or _spec(live).get("holderIdentity") != self._holder:
-            self._held, self._why = None, f"{_spec(live).get('holderIdentity') or 'nobody'} has it now"
-            self._stop.set()
-            raise self._lost(self._why)
-        self._held = live  # somebody touched it without taking it: the next check renews
-        if not self._write(live, spec):
-            raise Conflict(f"{self._ref}: changes faster than it can be renewed; look again")
+            live = self._read()
+            holder = None if _is_ending(live) else _spec(live).get("holderIdentity")
+            if live is None or holder != self._holder:
+                self._held, self._why = None, f"{holder or 'nobody'} has it now"
+                self._stop.set()
+                raise self._lost(self._why)
+            self._held = live  # somebody touched it without taking it
+        raise Conflict(f"{self._ref}: changes faster than it can be renewed; look again")
 
     def _post(self, spec: dict[str, Any]) -> Manifest:
         body = {
@@ -257,3 +259,8 @@ class KubernetesLease:
 
 def _spec(live: Manifest | None) -> dict[str, Any]:
     return (live or {}).get("spec") or {}
+
+
+def _is_ending(live: Manifest | None) -> bool:
+    """Deleted, but not gone yet: whoever holds it would lose it, whoever takes it would, too."""
+    return bool(live and (live.get("metadata") or {}).get("deletionTimestamp"))
