@@ -1,5 +1,6 @@
 # make demo   sets everything up and shows a commit travelling to production; stays up until Ctrl-C
 # make test   sets everything up and runs every test
+# make controlplane   runs a real Kubernetes control plane to try things on, built once from source; Ctrl-C stops it
 # make setup | lint | bench | up | clean
 
 VENV   := .venv
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # kustomize, and the tools that came with the packages
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test lint bench up clean
+.PHONY: setup demo test lint bench up clean controlplane controlplane-build
 .DEFAULT_GOAL := demo
 
 setup: $(READY)
@@ -29,9 +30,16 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/python -m tidegate.demo
 
-test: setup
+test: setup controlplane-build
 	@infra/tools.sh test
 	@$(BIN)/python -m pytest --cov
+
+# The real Kubernetes that the contract suite also runs against; where it cannot be had, one sentence says why.
+controlplane-build: setup
+	@$(BIN)/python -m tests.controlplane.build
+
+controlplane: setup
+	@$(BIN)/python -m tests.controlplane
 
 lint: setup
 	@$(BIN)/ruff check .

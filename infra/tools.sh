@@ -2,7 +2,8 @@
 # Make sure that the programs we stand on are there: installed the platform's way, or one sentence says what to do.
 #
 #   infra/tools.sh demo     Prometheus
-#   infra/tools.sh test     also what the tests run against: kubectl, kustomize, Chromium, Docker, a registry, sshd
+#   infra/tools.sh test     also what the tests run against: kubectl, kustomize, Chromium, Docker, a registry, sshd,
+#                           and etcd where there is a Go to build Kubernetes with
 #
 # TIDEGATE_PROMETHEUS names a Prometheus binary that is not on PATH. Prints nothing when nothing is missing.
 set -eu
@@ -89,11 +90,19 @@ want_sshd() {
     apt openssh-server && there sshd
 }
 
+want_etcd() {
+    there etcd && return
+    [ -n "${KUBEBUILDER_ASSETS:-}" ] && return
+    there go || return 0
+    say "installing etcd"
+    { apt etcd-server || brew_install etcd; } && there etcd
+}
+
 wanted() {
     "want_$1" || say "$1 is missing and cannot be installed here; the tests that need it will say so. Install it and run again."
 }
 
 want_prometheus
 if [ "${1:-demo}" = test ]; then
-    for tool in kubectl kustomize chromium docker registry sshd; do wanted $tool; done
+    for tool in kubectl kustomize chromium docker registry sshd etcd; do wanted $tool; done
 fi
