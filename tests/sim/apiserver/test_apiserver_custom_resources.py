@@ -172,6 +172,6 @@ def test_apply_refuses_fields_the_definition_does_not_declare(defined):
     answer = defined.apply(f"{PATH}/w", widget(other=1))
     assert answer.status == 500
     assert answer.message == (
-        "failed to create typed patch object (shop/w; example.com/v1, Kind=Widget): "
+        "failed to create typed patch object (/w; example.com/v1, Kind=Widget): "
         ".spec.other: field not declared in schema"
     )

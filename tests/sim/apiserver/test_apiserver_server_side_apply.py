@@ -221,7 +221,7 @@ def test_an_undeclared_field_is_a_500_without_a_reason(api, deployment):
     assert answer.status == 500
     assert "reason" not in answer.body
     assert answer.message == (
-        "failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): "
+        "failed to create typed patch object (/web; apps/v1, Kind=Deployment): "
         ".spec.replica: field not declared in schema"
     )
 

@@ -50,13 +50,16 @@ class Apply:
         return Owner(self.manager, APPLY, "", self.subresource)
 
 
-def check_typed(shape: Shape, config: dict[str, Any], kind: str) -> None:
-    """Refuse a configuration that does not fit its schema, in the real server's words (500, no reason)."""
+def check_typed(shape: Shape, config: dict[str, Any], kind: str, namespace: str) -> None:
+    """Refuse a configuration that does not fit its schema, in the real server's words (500, no reason).
+
+    `namespace` is the one the body names, empty when it leaves that to the path.
+    """
     found = typed.problems(shape, config)
     if not found:
         return
     meta = config.get("metadata") or {}
-    name = "/".join(p for p in (meta.get("namespace"), meta.get("name")) if p)
+    name = f"{namespace}/{meta.get('name', '')}"
     listed = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {line}" for line in found)
     raise internal(
         f"failed to create typed patch object ({name}; {config.get('apiVersion')}, Kind={kind}): {listed}"

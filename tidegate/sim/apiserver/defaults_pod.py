@@ -105,6 +105,12 @@ def _volume(volume: Object) -> None:
     for kind in ("secret", "configMap", "downwardAPI", "projected"):
         if isinstance(volume.get(kind), dict):
             volume[kind].setdefault("defaultMode", 420)
+    for item in (volume.get("downwardAPI") or {}).get("items") or ():
+        if isinstance(item.get("fieldRef"), dict):
+            item["fieldRef"].setdefault("apiVersion", "v1")
+    for source in (volume.get("projected") or {}).get("sources") or ():
+        if isinstance(source.get("serviceAccountToken"), dict):
+            source["serviceAccountToken"].setdefault("expirationSeconds", 3600)
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
 

@@ -328,7 +328,7 @@ class Registry:
             marks = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
             config["metadata"]["labels"] = marks
         shape = self.shape(resource)
-        check_typed(shape, config, resource.kind)
+        check_typed(shape, config, resource.kind, str(metadata.get("namespace") or ""))
         with self.store.lock:
             return self._apply(resource, shape, namespace, name, config, options)
 

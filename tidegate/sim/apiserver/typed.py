@@ -228,7 +228,8 @@ def problems(shape: Shape, value: Any, path: str = "") -> list[str]:
     if shape.form is Form.LIST:
         return _list_problems(shape, value, path)
     if not isinstance(value, dict):
-        return [f"{path}: expected map, got {_shown(value)}"]
+        got = f"&{{{_listed(value)}}}" if isinstance(value, list) else _shown(value)
+        return [f"{path}: expected map, got {got}"]
     found: list[str] = []
     for name, child in value.items():
         sub = shape.field(name)
@@ -263,7 +264,9 @@ def fits(scalar: str, value: Any) -> bool:
 def _scalar_problems(shape: Shape, value: Any, path: str) -> list[str]:
     if fits(shape.scalar, value):
         return []
-    return [f"{path}: expected {_EXPECTED.get(shape.scalar, 'string')}, got {_shown(value)}"]
+    expected = _EXPECTED.get(shape.scalar, "string")
+    got = "string" if expected.startswith("numeric") and isinstance(value, str) else _shown(value)
+    return [f"{path}: expected {expected}, got {got}"]
 
 
 def _list_problems(shape: Shape, value: Any, path: str) -> list[str]:
@@ -296,4 +299,15 @@ def _shown(value: Any) -> str:
             return f"&value.valueUnstructured{{Value:{str(value).lower()}}}"
         case str():
             return f'&value.valueUnstructured{{Value:"{value}"}}'
+        case dict():
+            inner = " ".join(f'"{k}":{_bare(v)}' for k, v in sorted(value.items()))
+            return f"&value.valueUnstructured{{Value:map[string]interface {{}}{{{inner}}}}}"
     return f"&value.valueUnstructured{{Value:{value}}}"
+
+
+def _listed(value: list[Any]) -> str:
+    return f"[{' '.join(map(_bare, value))}]"
+
+
+def _bare(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
