@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from tidegate.leash import PR_SET_PDEATHSIG
+from tidegate.running.leash import PR_SET_PDEATHSIG
 
 if __name__ == "__main__":
     if sys.platform == "linux":  # elsewhere the leash itself stays, and kills what does not stop

@@ -13,7 +13,7 @@ import yaml
 
 from tests.controlplane.build import Programs
 from tests.controlplane.certificates import Authority, Pair
-from tidegate.processes import Child, Processes, answers, free_port
+from tidegate.running.processes import Child, Processes, answers, free_port
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
