@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate import yaml_reader
 from tidegate.errors import SpecError
-from tidegate.sim.apiserver import protobuf
+from tidegate.sim.apiserver import go_json, protobuf
 from tidegate.sim.apiserver.failures import ApiError, bad_request, unsupported_media_type
 from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.schema import ANY, Form, Shape
@@ -26,20 +27,64 @@ class Warnings:
     lines: list[str] = field(default_factory=list)
 
 
-def parse(body: bytes, content_type: str) -> Any:
-    """The body as plain JSON data. YAML is accepted where the content type says so. Raises 400, 413 or 415."""
+def parse(
+    body: bytes, content_type: str, kind_of_object: str = "Object", noted: Duplicates | None = None
+) -> Any:
+    """The body as plain JSON data. YAML is accepted where the content type says so. Raises 400, 413 or 415.
+
+    kind_of_object: what a body should be, for the words of the refusal. noted: gets the keys that came twice.
+    """
     if len(body) > LIMIT:
         raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
     kind = content_type.partition(";")[0].strip()
     if kind == "application/vnd.kubernetes.protobuf":
         return _protobuf(body)
     try:
-        return json.loads(body, parse_constant=_not_a_number)
+        pairs = None if noted is None else noted.pairs
+        return json.loads(body, parse_constant=_not_a_number, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         if not kind.endswith("yaml"):
-            text = "the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse"
-            raise bad_request(f"{text} error: {error}") from error
+            raise unrecognized(kind_of_object, go_json.words(body, error), body) from error
     return _yaml(body)
+
+
+def unrecognized(kind: str, why: str, body: bytes) -> ApiError:
+    """A body in which nobody finds apiVersion and kind."""
+    shown = body.decode(errors="replace") or "<empty>"
+    text = (
+        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse"
+    )
+    return bad_request(f"{text} error: {why} ({shown})")
+
+
+@dataclass(slots=True)
+class Duplicates:
+    """Keys that an object of the body names twice; the last one counts, as in Go."""
+
+    found: list[tuple[Object, list[str]]] = field(default_factory=list)
+
+    def pairs(self, items: list[tuple[str, Any]]) -> Object:
+        made = dict(items)
+        if len(made) < len(items):
+            names = [name for name, _ in items]
+            self.found.append((made, [n for n in made if names.count(n) > 1]))
+        return made
+
+    def paths(self, whole: Any) -> list[str]:
+        """Their paths in the whole body, as Kubernetes writes them."""
+        return list(_paths(whole, "", self.found)) if self.found else []
+
+
+def _paths(value: Any, path: str, found: list[tuple[Object, list[str]]]) -> Iterator[str]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _paths(item, f"{path}[{index}]", found)
+    elif isinstance(value, dict):
+        for made, names in found:
+            if made is value:
+                yield from (f"{path}.{name}" if path else name for name in names)
+        for name, item in value.items():
+            yield from _paths(item, f"{path}.{name}" if path else name, found)
 
 
 def _protobuf(body: bytes) -> Object:
@@ -69,8 +114,11 @@ def _not_a_number(text: str) -> Any:
 
 def check_identity(resource: Resource, obj: Any) -> Object:
     """The object, its apiVersion and kind checked against the endpoint and filled in. Raises 400."""
+    if isinstance(obj, list):
+        why = f"json: cannot unmarshal array into Go value of type {_TYPE_META}"
+        raise unrecognized(resource.kind, why, json.dumps(obj).encode().hex().encode())
     if not isinstance(obj, dict):
-        raise bad_request("the object provided is unrecognized (must be of type Object)")
+        raise bad_request(f"the object provided is unrecognized (must be of type {resource.kind})")
     version, kind = obj.get("apiVersion") or resource.group_version, obj.get("kind") or resource.kind
     if version != resource.group_version:
         raise bad_request(
@@ -86,38 +134,69 @@ def check_identity(resource: Resource, obj: Any) -> Object:
     return {"kind": kind, "apiVersion": version, "metadata": metadata or {}, **rest}
 
 
+_TYPE_META = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+)
+
+
+class Unfit(Exception):
+    """A body that is no object of its kind, in Go's words."""
+
+
 def check_types(resource: Resource, shape: Shape, obj: Object) -> None:
-    """Refuse what cannot be decoded into the type. Raises 400 with Go's words."""
-    path = _mismatch(shape, obj, "")
-    if path is not None:
-        where, got, wanted = path
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"json: cannot unmarshal {got} into Go struct field {resource.kind}{where} of type {wanted}"
-        )
+    """Refuse what cannot be decoded into the type. Raises `Unfit`."""
+    found = _mismatch(shape, obj, shape.name or resource.kind, "")
+    if found is not None:
+        raise Unfit(f"json: cannot unmarshal {found[1]} into Go struct field {found[0]} of type {found[2]}")
+
+
+def not_handled(resource: Resource, why: str) -> ApiError:
+    """The 400 of a body that cannot be decoded into its type."""
+    return bad_request(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
+    )
 
 
 _GO = {"str": "string", "int": "int32", "bool": "bool", "float": "float64", "quantity": "resource.Quantity"}
 
 
-def _mismatch(shape: Shape, value: Any, path: str) -> tuple[str, str, str] | None:
+def _mismatch(shape: Shape, value: Any, struct: str, path: str) -> tuple[str, str, str] | None:
+    """(innermost struct with the path of fields to it, what came, what fits); keys of maps are no fields to Go."""
     if value is None or shape.form is Form.ANY:
         return None
     if shape.form is Form.SCALAR:
-        return None if fits(shape.scalar, value) else (path, _json_kind(value), _GO[shape.scalar])
+        return (
+            None if fits(shape.scalar, value) else (f"{struct}{path}", _json_kind(value), _GO[shape.scalar])
+        )
     if shape.form is Form.LIST:
         if not isinstance(value, list):
-            return path, _json_kind(value), "[]object"
-        children = [(f"{path}", shape.element or ANY, v) for v in value]
+            return f"{struct}{path}", _json_kind(value), _go_type(shape)
+        children = [(path, shape.element or ANY, v) for v in value]
+    elif not isinstance(value, dict):
+        return f"{struct}{path}", _json_kind(value), _go_type(shape)
+    elif shape.form is Form.MAP:
+        children = [(path, shape.element or ANY, v) for v in value.values()]
     else:
-        if not isinstance(value, dict):
-            return path, _json_kind(value), "map[string]object" if shape.form is Form.MAP else "object"
+        struct = shape.name or struct
         children = [(f"{path}.{k}", shape.field(k) or ANY, v) for k, v in value.items()]
     for where, sub, child in children:
-        found = _mismatch(sub, child, where)
+        found = _mismatch(sub, child, struct, where)
         if found is not None:
             return found
     return None
+
+
+def _go_type(shape: Shape) -> str:
+    match shape.form:
+        case Form.SCALAR:
+            return _GO[shape.scalar]
+        case Form.LIST:
+            return f"[]{_go_type(shape.element or ANY)}"
+        case Form.MAP:
+            return f"map[string]{_go_type(shape.element or ANY)}"
+        case Form.STRUCT:
+            return f"v1.{shape.name}"
+    return "interface {}"
 
 
 def _json_kind(value: Any) -> str:
@@ -154,11 +233,15 @@ def drop_unknown(shape: Shape, value: Any, path: str = "") -> list[str]:
     return found
 
 
-def settle_unknown(unknown: list[str], mode: str, warnings: Warnings) -> None:
+def settle_unknown(
+    resource: Resource, unknown: list[str], duplicate: list[str], mode: str, warnings: Warnings
+) -> None:
     """Strict refuses, Warn tells, Ignore is silent. Raises 400."""
-    lines = [f'unknown field "{path}"' for path in unknown]
+    lines = [f'duplicate field "{path}"' for path in duplicate] + [
+        f'unknown field "{path}"' for path in unknown
+    ]
     if not lines or mode == "Ignore":
         return
     if mode == "Strict":
-        raise bad_request("strict decoding error: " + ", ".join(lines))
+        raise not_handled(resource, "strict decoding error: " + ", ".join(lines))
     warnings.lines += lines

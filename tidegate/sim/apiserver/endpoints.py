@@ -34,6 +34,8 @@ class Endpoints:
             return self._apart_from_resources(request)
         resource = self.registry.catalog.find(place.group, place.version, place.plural)
         if resource is None:
+            if place.group in self.registry.catalog.groups():
+                raise failures.no_such_path()
             return not_served()
         if not resource.namespaced and place.namespace:
             return not_served()
@@ -98,7 +100,7 @@ class Endpoints:
                 return self._watch(request, resource, place)
             case "GET" | "HEAD":
                 return self._list(request, resource, place)
-            case "POST":
+            case "POST" if place.namespace or not resource.namespaced:
                 return self._create(request, resource, place)
             case "DELETE":
                 return self._delete_all(request, resource, place)
@@ -197,11 +199,13 @@ class Endpoints:
             content_type=content_type,
         )
 
-    def body(self, request: Request) -> Any:
-        return decoding.parse(request.body, request.headers.get("content-type", "application/json"))
+    def body(self, request: Request, resource: Resource, noted: decoding.Duplicates | None = None) -> Any:
+        content_type = request.headers.get("content-type", "application/json")
+        return decoding.parse(request.body, content_type, resource.kind, noted)
 
     def _create(self, request: Request, resource: Resource, place: Target) -> Response:
-        options, data = self.options(request, ""), self.body(request)
+        options = self.options(request, "")
+        data = self.body(request, resource, options.duplicates)
         if "list" not in resource.verbs:
             return as_json(_allowed(data), 201)
         return self._written(
@@ -209,7 +213,8 @@ class Endpoints:
         )
 
     def _write(self, request: Request, resource: Resource, place: Target, subresource: str) -> Response:
-        options, data = self.options(request, subresource), self.body(request)
+        options = self.options(request, subresource)
+        data = self.body(request, resource, options.duplicates)
         verb = self.registry.update if request.method == "PUT" else self.registry.patch
         return self._written(
             request, resource, verb(resource, place.namespace, place.name, data, options), options
@@ -221,17 +226,17 @@ class Endpoints:
         return response
 
     def _delete(self, request: Request, resource: Resource, place: Target) -> Response:
-        options = self._delete_options(request)
+        options = self._delete_options(request, resource)
         code, answer = delete(self.registry, resource, (place.namespace, place.name), options)
         return Response(code, answer.body + b"\n") if isinstance(answer, Stored) else as_json(answer, code)
 
-    def _delete_options(self, request: Request) -> DeleteOptions:
-        return DeleteOptions.read(request.query, self.body(request) if request.body else None)
+    def _delete_options(self, request: Request, resource: Resource) -> DeleteOptions:
+        return DeleteOptions.read(request.query, self.body(request, resource) if request.body else None)
 
     def _delete_all(self, request: Request, resource: Resource, place: Target) -> Response:
         if "deletecollection" not in resource.verbs:
             raise failures.method_not_allowed()
-        options, query = self._delete_options(request), request.query
+        options, query = self._delete_options(request, resource), request.query
         matches = selectors.of_request(
             query.get("labelSelector", ""), query.get("fieldSelector", ""), resource.kind
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from tidegate.sim.apiserver.failures import ApiError, bad_request
+from tidegate.sim.apiserver.failures import ApiError, bad_request, internal
 from tidegate.sim.apiserver.schema import ANY, Form, Shape
 
 JSON_PATCH = "application/json-patch+json"
@@ -22,21 +22,35 @@ def json_patch(value: dict[str, Any], operations: Any) -> dict[str, Any]:
     import jsonpointer
 
     if not isinstance(operations, list):
-        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        )
     try:
-        patched = jsonpatch.JsonPatch(operations).apply(value)
+        patched = jsonpatch.JsonPatch([_set(value, o) for o in operations]).apply(value)
     except (
-        jsonpatch.JsonPatchTestFailed,
-        jsonpatch.JsonPatchConflict,
+        jsonpatch.JsonPatchException,
         jsonpointer.JsonPointerException,
+        TypeError,
+        KeyError,
     ) as error:
-        message = f"the server rejected our request due to an error in our request: {error}"
+        message = "the server rejected our request due to an error in our request"
         raise ApiError(422, "Invalid", message, details={}) from error
-    except (jsonpatch.JsonPatchException, TypeError, KeyError) as error:
-        raise bad_request(f"the JSON patch cannot be applied: {error}") from error
     if not isinstance(patched, dict):
         raise bad_request("the JSON patch does not leave an object")
     return patched
+
+
+def _set(value: dict[str, Any], operation: Any) -> Any:
+    """To Kubernetes' library, replacing a key that is not there is adding it (in lists it is an error)."""
+    import jsonpointer
+
+    if not isinstance(operation, dict) or operation.get("op") != "replace":
+        return operation
+    try:
+        parent, name = jsonpointer.JsonPointer(operation.get("path", "")).to_last(value)
+    except jsonpointer.JsonPointerException:
+        return operation
+    return {**operation, "op": "add"} if isinstance(parent, dict) and name not in parent else operation
 
 
 def merge_patch(value: Any, patch: Any) -> Any:
@@ -97,18 +111,27 @@ def _strategic_list(shape: Shape, value: list[Any], change: list[Any]) -> list[A
     key = shape.patch_key
     if any(isinstance(c, dict) and c == {_DIRECTIVE: "replace"} for c in change):
         return [c for c in change if c != {_DIRECTIVE: "replace"}]
-    found = list(value)
+    found, new = list(value), []
     for item in change:
         if not isinstance(item, dict) or key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise internal(f"map: {_go_map(item)} does not contain declared merge key: {key}")
         at = next((i for i, v in enumerate(found) if isinstance(v, dict) and v.get(key) == item[key]), None)
         if item.get(_DIRECTIVE) == "delete":
             found = [v for v in found if v.get(key) != item[key]]
         elif at is None:
-            found.append(strategic_patch(shape.element or ANY, {}, item))
+            new.append(strategic_patch(shape.element or ANY, {}, item))
         else:
             found[at] = strategic_patch(shape.element or ANY, found[at], item)
-    return found
+    return new + found  # what the patch adds stands first
+
+
+def _go_map(value: Any) -> str:
+    """A value as Go's `%v` shows it."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{k}:{_go_map(v)}" for k, v in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_go_map, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else "<nil>" if value is None else str(value)
 
 
 def _list_directives(shape: Shape, found: dict[str, Any], name: str, change: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tidegate.sim.apiserver import decoding, definitions, failures, immutability, strategy, validation
 from tidegate.sim.apiserver import patch as patching
 from tidegate.sim.apiserver.apply import Apply, apply, check_typed
-from tidegate.sim.apiserver.decoding import Warnings
+from tidegate.sim.apiserver.decoding import Duplicates, Unfit, Warnings
 from tidegate.sim.apiserver.failures import ApiError, Cause
 from tidegate.sim.apiserver.ownership import UPDATE, Owner, Owners, after_update, write
 from tidegate.sim.apiserver.resources import CRDS, NAMESPACES, Catalog, Resource
@@ -32,6 +32,7 @@ class Options:
     subresource: str = ""
     content_type: str = "application/json"
     warnings: Warnings = field(default_factory=Warnings)
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +88,51 @@ class Registry:
     # writing
 
     def decode(self, resource: Resource, data: Any, options: Options) -> Object:
+        """The object a body is. Raises 400."""
+        self._check_kind(resource, data)
+        duplicate = options.duplicates.paths(data)
         obj = clone(decoding.check_identity(resource, data))
+        try:
+            return self._typed(resource, obj, duplicate, options)
+        except Unfit as why:
+            raise decoding.not_handled(resource, str(why)) from why
+
+    def _typed(self, resource: Resource, obj: Object, duplicate: list[str], options: Options) -> Object:
         shape = self.shape(resource)
         if resource.custom is None:
             decoding.check_types(resource, shape, obj)
         else:
             decoding.check_types(resource, shape.fields["metadata"], obj["metadata"])
         unknown = decoding.drop_unknown(shape, obj)
-        decoding.settle_unknown(unknown, options.validation, options.warnings)
-        found: Object = obj
-        return found
+        decoding.settle_unknown(resource, unknown, duplicate, options.validation, options.warnings)
+        return obj
+
+    def _check_kind(self, resource: Resource, data: Any) -> None:
+        """A built-in kind is decoded as what it says it is, and then does not convert. Raises 400."""
+        if resource.custom is not None or not isinstance(data, dict):
+            return
+        group, _, version = str(data.get("apiVersion") or resource.group_version).rpartition("/")
+        kind = str(data.get("kind") or resource.kind)
+        if (group, version, kind) == (resource.group, resource.version, resource.kind):
+            return
+        known = self.catalog.by_kind(group, kind)
+        if known is not None and known.version == version:
+            why = f"converting ({version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
+        else:
+            named = f"{group}/{version}" if group else version
+            why = (
+                f'no kind "{kind}" is registered for version "{named}" in scheme "pkg/runtime/scheme.go:111"'
+            )
+        raise failures.bad_request(
+            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: {why}'
+        )
 
     def create(self, resource: Resource, namespace: str, data: Any, options: Options) -> Written:
         """POST. Raises 400, 403, 404 (namespace), 409 (exists), 422."""
         obj = self.decode(resource, data, options)
         metadata = obj["metadata"]
         if metadata.get("resourceVersion"):
-            raise failures.bad_request("resourceVersion should not be set on objects to be created")
+            raise failures.internal("resourceVersion should not be set on objects to be created")
         with self.store.lock:
             self._settle_name(resource, namespace, metadata)
             strategy.prepare_creation(resource, obj)
@@ -209,7 +238,11 @@ class Registry:
             raise failures.conflict(resource.group, resource.plural, name)
         uid, mine = metadata.get("uid"), old.object["metadata"]["uid"]
         if uid and uid != mine:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {mine}"
+            place = "/".join(n for n in (resource.plural, old.object["metadata"].get("namespace"), name) if n)
+            why = (
+                f"StorageError: invalid object, Code: 4, Key: /registry/{place}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {mine}"
+            )
             raise failures.conflict(resource.group, resource.plural, name, why)
 
     def _update(
@@ -282,8 +315,10 @@ class Registry:
         """PATCH of any kind. Raises 400, 404, 409, 415, 422, and SSA's 500 for configurations that do not fit."""
         kind = options.content_type.partition(";")[0].strip()
         accepted = patching.BUILT_IN_PATCHES if resource.custom is None else patching.CUSTOM_PATCHES
-        if kind not in accepted:
+        if kind == patching.STRATEGIC_PATCH and kind not in accepted:
             raise failures.unsupported_media_type(accepted)
+        if kind not in accepted:
+            raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
         if kind == patching.APPLY_PATCH:
             return self.apply(resource, namespace, name, data, options)
         if options.force:
@@ -291,15 +326,21 @@ class Registry:
         with self.store.lock:
             old = self.find(resource, namespace, name)
             patched = self._patched(kind, self.shape(resource), old.object, data)
-            new = self.decode(resource, patched, options)
-            if new["metadata"].get("name") != name:
-                causes = [
-                    failures.field_invalid(
-                        "metadata.name", new["metadata"].get("name"), immutability.IMMUTABLE
-                    )
-                ]
+            new = self._decode_patched(resource, patched, options)
+            self._check_named(new["metadata"], namespace, name)
+            uid = new["metadata"].get("uid")
+            if uid and uid != old.object["metadata"]["uid"]:
+                causes = [failures.field_invalid("metadata.uid", uid, immutability.IMMUTABLE)] * 2
                 raise failures.invalid(resource.group, resource.kind, name, causes)
             return self._update(resource, old, new, None, options)
+
+    def _decode_patched(self, resource: Resource, patched: Any, options: Options) -> Object:
+        """What a patch made, if it still is an object of its kind. Raises 400, and 422 with the whole of it."""
+        obj = clone(decoding.check_identity(resource, patched))
+        try:
+            return self._typed(resource, obj, options.duplicates.paths(patched), options)
+        except Unfit as why:
+            raise failures.invalid("", "", "", [failures.field_invalid("patch", patched, str(why))]) from why
 
     @staticmethod
     def _patched(kind: str, shape: Shape, old: Object, data: Any) -> Any:
@@ -307,7 +348,7 @@ class Registry:
             return patching.json_patch(old, data)
         if not isinstance(data, dict):
             raise failures.bad_request(
-                "json: cannot unmarshal array into Go value of type map[string]interface {}"
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
             )
         if kind == patching.MERGE_PATCH:
             return patching.merge_patch(old, data)
@@ -336,6 +377,10 @@ class Registry:
     def _check_config(metadata: Object, namespace: str, name: str) -> None:
         if metadata.get("managedFields") is not None:
             raise failures.bad_request("metadata.managedFields must be nil")
+        Registry._check_named(metadata, namespace, name)
+
+    @staticmethod
+    def _check_named(metadata: Object, namespace: str, name: str) -> None:
         if metadata.get("name", name) != name:
             raise failures.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"

@@ -28,7 +28,7 @@ def serve(endpoints: Endpoints, request: Request, resource: Resource, place: Tar
         if request.method in ("GET", "HEAD"):
             return as_json(now)
         options = endpoints.options(request, "scale")
-        wanted = _wanted(request.method, options, now, endpoints.body(request))
+        wanted = _wanted(request.method, options, now, endpoints.body(request, resource))
         replicas = (wanted.get("spec") or {}).get("replicas", 0)
         if not isinstance(replicas, int) or replicas < 0:
             causes = [failures.field_invalid("spec.replicas", replicas, "must be greater than or equal to 0")]

@@ -8,6 +8,7 @@ Custom resources bring the same facts in their CRD.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
@@ -139,6 +140,7 @@ class Shape:
         "element",
         "form",
         "keys",
+        "name",
         "patch_key",
         "quantity",
         "scalar",
@@ -157,8 +159,11 @@ class Shape:
         unique: bool = False,
         patch_key: str = "",
         quantity: bool = False,
+        name: str = "",
     ) -> None:
         self.form = form
+        self.name = name
+        """Go's name of a struct: `PodSpec`."""
         self.scalar = scalar
         self.element = element
         self.atomic = atomic
@@ -191,6 +196,8 @@ class Shape:
 ANY: Final = Shape(Form.ANY)
 ATOMIC_ANY: Final = Shape(Form.ANY, atomic=True)
 _SCALARS: Final = {name: Shape(Form.SCALAR, scalar=name) for name in ("str", "int", "bool", "float")}
+_VERSION: Final = re.compile(r"^[A-Z][a-z]*?V\d+(alpha\d+|beta\d+)?(?=[A-Z])|^V\d+(alpha\d+|beta\d+)?")
+"""What the Python client puts before the name of a type: `V1`, `CoreV1`."""
 _QUANTITY: Final = Shape(Form.SCALAR, scalar="quantity", quantity=True)
 
 
@@ -210,7 +217,12 @@ def named(model: str) -> Shape:
     """
     if model not in _types():
         return ANY
-    return Shape(Form.STRUCT, build=lambda: _fields(model), atomic=model in ATOMIC_TYPES)
+    return Shape(
+        Form.STRUCT,
+        build=lambda: _fields(model),
+        atomic=model in ATOMIC_TYPES,
+        name=_VERSION.sub("", model, count=1),
+    )
 
 
 def required(model: str) -> tuple[str, ...]:

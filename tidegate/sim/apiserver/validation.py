@@ -49,6 +49,16 @@ NAME_PART_TEXT: Final = (
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+CONFIG_KEY_TEXT: Final = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+LABEL_KEY_TEXT: Final = (
+    "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. "
+    "'example.com/MyName')"
+)
 _RBAC: Final = "rbac.authorization.k8s.io"
 
 
@@ -87,7 +97,7 @@ def _name_causes(resource: Resource, name: str) -> Iterator[Cause]:
     else:
         pattern, text, limit = _SUBDOMAIN, SUBDOMAIN_TEXT, 253
     if len(name) > limit:
-        yield field_invalid("metadata.name", name, f"must be no more than {limit} bytes")
+        yield field_invalid("metadata.name", name, f"must be no more than {limit} characters")
     if not pattern.match(name):
         yield field_invalid("metadata.name", name, text)
 
@@ -102,7 +112,7 @@ def _is_qualified(key: str) -> bool:
 def labels_causes(path: str, labels: Object) -> Iterator[Cause]:
     for key, value in labels.items():
         if not _is_qualified(key):
-            yield field_invalid(path, key, NAME_PART_TEXT)
+            yield field_invalid(path, key, LABEL_KEY_TEXT if key.count("/") > 1 else NAME_PART_TEXT)
         if len(str(value)) > 63:
             yield field_invalid(path, value, "must be no more than 63 bytes")
         elif not _LABEL_VALUE.match(str(value)):
@@ -282,7 +292,7 @@ def _config_map(obj: Object) -> Iterator[Cause]:
         for key, value in (obj.get(name) or {}).items():
             size += len(key) + len(str(value).encode())
             if not re.fullmatch(r"[-._a-zA-Z0-9]+", key) or len(key) > 253:
-                text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                text = CONFIG_KEY_TEXT
                 yield field_invalid(f"{name}[{key}]", key, text)
     if size > 1024 * 1024:
         yield Cause("FieldValueTooLong", "Too long: may not be more than 1048576 bytes", "")
