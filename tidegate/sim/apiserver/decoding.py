@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from tidegate import yaml_reader
 from tidegate.errors import SpecError
 from tidegate.sim.apiserver import go_json, protobuf
 from tidegate.sim.apiserver.failures import ApiError, bad_request, unsupported_media_type
+from tidegate.sim.apiserver.quantity import amount
 from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.schema import ANY, Form, Shape
 from tidegate.sim.apiserver.typed import fits
@@ -145,9 +147,26 @@ class Unfit(Exception):
 
 def check_types(resource: Resource, shape: Shape, obj: Object) -> None:
     """Refuse what cannot be decoded into the type. Raises `Unfit`."""
+    _check_bytes(resource, obj)
     found = _mismatch(shape, obj, shape.name or resource.kind, "")
     if found is not None:
         raise Unfit(f"json: cannot unmarshal {found[1]} into Go struct field {found[0]} of type {found[2]}")
+
+
+_BYTES = {"Secret": "data", "ConfigMap": "binaryData"}
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
+_QUANTITY = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
+
+
+def _check_bytes(resource: Resource, obj: Object) -> None:
+    """Values that are bytes to Go come as base64."""
+    values = obj.get(_BYTES.get(resource.kind, "")) if resource.custom is None else None
+    for text in values.values() if isinstance(values, dict) else ():
+        if not isinstance(text, str):
+            continue
+        wrong = _NOT_BASE64.search(text)
+        if wrong is not None or len(re.sub(r"[\r\n]", "", text)) % 4:
+            raise Unfit(f"illegal base64 data at input byte {wrong.start() if wrong else len(text) // 4 * 4}")
 
 
 def not_handled(resource: Resource, why: str) -> ApiError:
@@ -165,6 +184,8 @@ def _mismatch(shape: Shape, value: Any, struct: str, path: str) -> tuple[str, st
     if value is None or shape.form is Form.ANY:
         return None
     if shape.form is Form.SCALAR:
+        if shape.quantity and fits(shape.scalar, value) and amount(value) is None:
+            raise Unfit(f"quantities must match the regular expression '{_QUANTITY}'")
         return (
             None if fits(shape.scalar, value) else (f"{struct}{path}", _json_kind(value), _GO[shape.scalar])
         )

@@ -143,9 +143,12 @@ def not_implemented(what: str) -> ApiError:
     return ApiError(501, "NotImplemented", message, details={})
 
 
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def field_invalid(field: str, value: Any, detail: str) -> Cause:
-    shown = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return Cause("FieldValueInvalid", f"Invalid value: {shown}: {detail}", field)
+    return Cause("FieldValueInvalid", f"Invalid value: {_compact(value)}: {detail}", field)
 
 
 def field_required(field: str, detail: str = "") -> Cause:
@@ -155,7 +158,7 @@ def field_required(field: str, detail: str = "") -> Cause:
 def field_unsupported(field: str, value: Any, supported: Sequence[str]) -> Cause:
     names = ", ".join(json.dumps(s) for s in supported)
     return Cause(
-        "FieldValueNotSupported", f"Unsupported value: {json.dumps(value)}: supported values: {names}", field
+        "FieldValueNotSupported", f"Unsupported value: {_compact(value)}: supported values: {names}", field
     )
 
 

@@ -24,6 +24,17 @@ def canonical(value: str | int | float) -> str | None:
     return _decimal(number * Decimal(10) ** _DECIMAL[suffix])
 
 
+def amount(value: str | int | float) -> Decimal | None:
+    """The number itself, to compare; None when it is no quantity."""
+    match = _TEXT.match(str(value).strip())
+    if match is None:
+        return None
+    number, suffix = Decimal(match[1]), match[2] or ""
+    if suffix in _BINARY[1:]:
+        return Decimal(number * Decimal(1024) ** _BINARY.index(suffix))
+    return number.scaleb(int(suffix[1:]) if suffix not in _DECIMAL else _DECIMAL[suffix])
+
+
 def _binary(number: Decimal) -> str:
     if abs(number) < 1024:
         return _decimal(number)

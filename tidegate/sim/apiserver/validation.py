@@ -4,6 +4,7 @@ Causes are worded as the real server words them."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
@@ -11,11 +12,12 @@ from typing import Any, Final
 from tidegate.sim.apiserver.failures import (
     Cause,
     field_duplicate,
+    field_forbidden,
     field_invalid,
     field_required,
     field_unsupported,
 )
-from tidegate.sim.apiserver.quantity import canonical
+from tidegate.sim.apiserver.quantity import amount, canonical
 from tidegate.sim.apiserver.resources import Resource
 
 Object = dict[str, Any]
@@ -59,6 +61,7 @@ LABEL_KEY_TEXT: Final = (
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. "
     "'example.com/MyName')"
 )
+_STANDARD_FINALIZERS: Final = frozenset({"foregroundDeletion", "orphan", "kubernetes"})
 _RBAC: Final = "rbac.authorization.k8s.io"
 
 
@@ -74,13 +77,16 @@ def metadata_causes(resource: Resource, obj: Object) -> Iterator[Cause]:
         yield Cause(
             "FieldValueTooLong", "Too long: may not be more than 262144 bytes", "metadata.annotations"
         )
-    for finalizer in metadata.get("finalizers") or ():
+    for index, finalizer in enumerate(metadata.get("finalizers") or ()):
         if not _is_qualified(finalizer):
             yield field_invalid("metadata.finalizers", finalizer, NAME_PART_TEXT)
-    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        elif "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS and resource.custom is None:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            yield field_invalid(f"metadata.finalizers[{index}]", finalizer, text)
+    for owner in metadata.get("ownerReferences") or ():
         for name in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(name):
-                yield field_invalid(f"metadata.ownerReferences[{index}].{name}", "", "must not be empty")
+                yield field_invalid(f"metadata.ownerReferences.{name}", "", "must not be empty")
 
 
 def _name_causes(resource: Resource, name: str) -> Iterator[Cause]:
@@ -141,18 +147,46 @@ def _workload(obj: Object) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     selector, template = spec.get("selector"), spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
+    mismatch = field_invalid(
+        "spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`"
+    )
     if selector is None:
         yield field_required("spec.selector")
+        yield mismatch
     elif not selector.get("matchLabels") and not selector.get("matchExpressions"):
         yield field_invalid("spec.selector", selector, "empty selector is invalid for deployment")
     elif not matches(selector, labels):
-        yield field_invalid(
-            "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
-        )
-    if spec.get("replicas", 0) < 0:
-        yield field_invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
+        yield mismatch
+    yield from _not_negative(spec, "spec", "replicas")
+    if obj.get("kind") == "Deployment":
+        yield from _rollout(spec)
     claims = {(c.get("metadata") or {}).get("name") for c in spec.get("volumeClaimTemplates") or ()}
     yield from _pod_template(template, "spec.template", ("Always",), claims)
+
+
+def _not_negative(values: Object, path: str, *names: str) -> Iterator[Cause]:
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, int) and value < 0:
+            yield field_invalid(f"{path}.{name}", value, "must be greater than or equal to 0")
+
+
+def _rollout(spec: Object) -> Iterator[Cause]:
+    """A Deployment's strategy and deadlines."""
+    strategy = spec.get("strategy") or {}
+    rolling, kind = strategy.get("rollingUpdate"), strategy.get("type", "RollingUpdate")
+    if kind not in ("Recreate", "RollingUpdate"):
+        given = {"Type": kind, "RollingUpdate": rolling}
+        yield field_unsupported("spec.strategy", given, ("Recreate", "RollingUpdate"))
+    elif kind == "Recreate" and rolling is not None:
+        text = "may not be specified when strategy `type` is 'Recreate'"
+        yield field_forbidden("spec.strategy.rollingUpdate", text)
+    elif rolling and all(rolling.get(name) in (0, "0%") for name in ("maxSurge", "maxUnavailable")):
+        text = "may not be 0 when `maxSurge` is 0"
+        yield field_invalid("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], text)
+    deadline = spec.get("progressDeadlineSeconds")
+    if deadline is not None and deadline <= spec.get("minReadySeconds", 0):
+        yield field_invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
 
 
 def _pod_template(
@@ -166,6 +200,18 @@ def _pod_template(
         yield field_unsupported(f"{path}.spec.restartPolicy", spec["restartPolicy"], policies)
 
 
+_SOURCES: Final = (
+    "emptyDir",
+    "hostPath",
+    "secret",
+    "configMap",
+    "downwardAPI",
+    "projected",
+    "persistentVolumeClaim",
+)
+_PULLS: Final = ("Always", "IfNotPresent", "Never")
+_PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
+_ACTIONS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
 _POLICIES: Final = ("Always", "OnFailure", "Never")
 
 
@@ -179,6 +225,12 @@ def pod_spec_causes(spec: Object, path: str, claims: Collection[Any] = ()) -> It
     for kind in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(kind) or ()):
             yield from _container_causes(container, f"{path}.{kind}[{index}]", names, volumes)
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        sources = [name for name, source in volume.items() if name != "name" and source is not None]
+        for extra in [name for name in _SOURCES if name in sources][1:]:
+            yield field_forbidden(
+                f"{path}.volumes[{index}].{extra}", "may not specify more than 1 volume type"
+            )
     if "restartPolicy" in spec and spec["restartPolicy"] not in _POLICIES:
         yield field_unsupported(f"{path}.restartPolicy", spec["restartPolicy"], _POLICIES)
 
@@ -194,6 +246,12 @@ def _container_causes(container: Object, path: str, names: set[str], volumes: se
     names.add(name)
     if not container.get("image"):
         yield field_required(f"{path}.image")
+    if container.get("imagePullPolicy", "Always") not in _PULLS:
+        yield field_unsupported(f"{path}.imagePullPolicy", container["imagePullPolicy"], _PULLS)
+    for name in _PROBES:
+        probe = container.get(name)
+        if probe is not None and not any(probe.get(action) is not None for action in _ACTIONS):
+            yield field_required(f"{path}.{name}", "must specify a handler type")
     for index, port in enumerate(container.get("ports") or ()):
         number = port.get("containerPort", 0)
         if not 0 < number < 65536:
@@ -230,6 +288,12 @@ def _resources_causes(resources: Object, path: str) -> Iterator[Cause]:
                 )
             elif text.startswith("-"):
                 yield field_invalid(f"{path}.{kind}.{name}", value, "must be greater than or equal to 0")
+    limits = resources.get("limits") or {}
+    for name, value in (resources.get("requests") or {}).items():
+        asked, most = amount(value), amount(limits[name]) if name in limits else None
+        if asked is not None and most is not None and asked > most:
+            text = f"must be less than or equal to {name} limit of {limits[name]}"
+            yield field_invalid(f"{path}.requests", value, text)
 
 
 def _pod(obj: Object) -> Iterator[Cause]:
@@ -240,16 +304,14 @@ def _job(obj: Object) -> Iterator[Cause]:
     template = (obj.get("spec") or {}).get("template") or {}
     yield from pod_spec_causes(template.get("spec") or {}, "spec.template.spec")
     policy = (template.get("spec") or {}).get("restartPolicy")
-    if policy not in ("OnFailure", "Never"):
-        yield (
-            Cause(
-                "FieldValueRequired",
-                'Required value: valid values: "OnFailure", "Never"',
-                "spec.template.spec.restartPolicy",
-            )
-            if not policy
-            else field_unsupported("spec.template.spec.restartPolicy", policy, ("Never", "OnFailure"))
-        )
+    if policy in (None, "", "Always"):  # Always is the default, so it counts as not said
+        yield field_required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"')
+    elif policy not in ("OnFailure", "Never"):
+        yield field_unsupported("spec.template.spec.restartPolicy", policy, ("Never", "OnFailure"))
+    yield from _not_negative(obj.get("spec") or {}, "spec", "backoffLimit", "parallelism", "completions")
+
+
+_CONCURRENCY: Final = ("Allow", "Forbid", "Replace")
 
 
 def _cron_job(obj: Object) -> Iterator[Cause]:
@@ -259,8 +321,21 @@ def _cron_job(obj: Object) -> Iterator[Cause]:
     elif len(str(spec["schedule"]).split()) != 5 and not str(spec["schedule"]).startswith("@"):
         text = f"expected exactly 5 fields, found {len(str(spec['schedule']).split())}: [{spec['schedule']}]"
         yield field_invalid("spec.schedule", spec["schedule"], text)
+    if spec.get("concurrencyPolicy", "Allow") not in _CONCURRENCY:
+        yield field_unsupported("spec.concurrencyPolicy", spec["concurrencyPolicy"], _CONCURRENCY)
     template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
     yield from pod_spec_causes(template.get("spec") or {}, "spec.jobTemplate.spec.template.spec")
+
+
+_PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 _SERVICE_TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -283,6 +358,17 @@ def _service(obj: Object) -> Iterator[Cause]:
         names.add(port.get("name", ""))
         if not 0 < (port.get("port") or 0) < 65536:
             yield field_invalid(f"{path}.port", port.get("port"), "must be between 1 and 65535, inclusive")
+        target = port.get("targetPort", 1)
+        if isinstance(target, int) and not 0 < target < 65536:
+            yield field_invalid(f"{path}.targetPort", target, "must be between 1 and 65535, inclusive")
+        if port.get("protocol", "TCP") not in _PROTOCOLS:
+            yield field_unsupported(f"{path}.protocol", port["protocol"], _PROTOCOLS)
+    if spec.get("type") == "ExternalName" and not _SUBDOMAIN.match(name := spec.get("externalName") or ""):
+        yield field_invalid("spec.externalName", name, SUBDOMAIN_TEXT)
+    for index, address in enumerate(spec.get("clusterIPs") or ()):
+        if address and address != "None" and not _is_address(address):
+            text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            yield field_invalid(f"spec.clusterIPs[{index}]", address, text)
     yield from labels_causes("spec.selector", spec.get("selector") or {})
 
 
@@ -292,21 +378,49 @@ def _config_map(obj: Object) -> Iterator[Cause]:
         for key, value in (obj.get(name) or {}).items():
             size += len(key) + len(str(value).encode())
             if not re.fullmatch(r"[-._a-zA-Z0-9]+", key) or len(key) > 253:
-                text = CONFIG_KEY_TEXT
-                yield field_invalid(f"{name}[{key}]", key, text)
+                yield field_invalid(f"{name}[{key}]", key, CONFIG_KEY_TEXT)
+            elif name == "data" and key in (obj.get("binaryData") or {}):
+                yield field_invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
     if size > 1024 * 1024:
         yield Cause("FieldValueTooLong", "Too long: may not be more than 1048576 bytes", "")
+
+
+_SECRET_KEYS: Final = {
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
+
+
+def _secret(obj: Object) -> Iterator[Cause]:
+    yield from _config_map(obj)
+    for key in _SECRET_KEYS.get(obj.get("type", ""), ()):
+        if key not in (obj.get("data") or {}):
+            yield field_required(f"data[{key}]")
+
+
+def _budget(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    if None not in (spec.get("minAvailable"), spec.get("maxUnavailable")):
+        yield field_invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+    yield from _not_negative(spec, "spec", "minAvailable", "maxUnavailable")
+
+
+_SUBJECTS: Final = ("ServiceAccount", "User", "Group")
 
 
 def _binding(obj: Object) -> Iterator[Cause]:
     reference = obj.get("roleRef") or {}
     if reference.get("kind") not in ("Role", "ClusterRole"):
-        yield field_unsupported("roleRef.kind", reference.get("kind"), ("Role", "ClusterRole"))
+        yield field_unsupported("roleRef.kind", reference.get("kind") or "", ("Role", "ClusterRole"))
     if not reference.get("name"):
         yield field_required("roleRef.name")
     for index, subject in enumerate(obj.get("subjects") or ()):
         if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
             yield field_required(f"subjects[{index}].namespace")
+        if subject.get("kind") not in _SUBJECTS:
+            yield field_unsupported(f"subjects[{index}].kind", subject.get("kind"), _SUBJECTS)
 
 
 def _definition(obj: Object) -> Iterator[Cause]:
@@ -328,17 +442,33 @@ def _definition(obj: Object) -> Iterator[Cause]:
 
 
 def _ingress(obj: Object) -> Iterator[Cause]:
-    for r, rule in enumerate((obj.get("spec") or {}).get("rules") or ()):
+    spec = obj.get("spec") or {}
+    if not spec.get("rules") and not spec.get("defaultBackend"):
+        yield field_invalid("spec", None, "either `defaultBackend` or `rules` must be specified")
+    for r, rule in enumerate(spec.get("rules") or ()):
+        host = (rule.get("host") or "").removeprefix("*.")
+        if host and not _SUBDOMAIN.match(host):
+            yield field_invalid(f"spec.rules[{r}].host", host, SUBDOMAIN_TEXT)
         for p, path in enumerate((rule.get("http") or {}).get("paths") or ()):
             where = f"spec.rules[{r}].http.paths[{p}]"
             if path.get("pathType") not in ("Exact", "Prefix", "ImplementationSpecific"):
                 yield field_required(f"{where}.pathType", "pathType must be specified")
+            elif path["pathType"] != "ImplementationSpecific" and not (path.get("path") or "").startswith(
+                "/"
+            ):
+                yield field_invalid(f"{where}.path", path.get("path") or "", "must be an absolute path")
+
+
+_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 
 
 def _claim(obj: Object) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     if not spec.get("accessModes"):
         yield field_required("spec.accessModes", "at least 1 access mode is required")
+    for mode in spec.get("accessModes") or ():
+        if mode not in _MODES:
+            yield field_unsupported("spec.accessModes", mode, _MODES)
     if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
         yield field_required("spec.resources[storage]")
 
@@ -360,10 +490,11 @@ _CHECKS: Final[dict[str, Callable[[Object], Iterator[Cause]]]] = {
     "Ingress": _ingress,
     "Job": _job,
     "PersistentVolumeClaim": _claim,
+    "PodDisruptionBudget": _budget,
     "Pod": _pod,
     "ReplicaSet": _workload,
     "RoleBinding": _binding,
-    "Secret": _config_map,
+    "Secret": _secret,
     "Service": _service,
     "StatefulSet": _workload,
 }
