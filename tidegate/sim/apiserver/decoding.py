@@ -46,7 +46,7 @@ def parse(
         return json.loads(body, parse_constant=_not_a_number, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         if not kind.endswith("yaml"):
-            raise unrecognized(kind_of_object, go_json.words(body, error), body) from error
+            raise unrecognized(kind_of_object, go_json.words(error), body) from error
     return _yaml(body)
 
 
@@ -148,6 +148,7 @@ class Unfit(Exception):
 def check_types(resource: Resource, shape: Shape, obj: Object) -> None:
     """Refuse what cannot be decoded into the type. Raises `Unfit`."""
     _check_bytes(resource, obj)
+    _check_times(resource, obj)
     found = _mismatch(shape, obj, shape.name or resource.kind, "")
     if found is not None:
         raise Unfit(f"json: cannot unmarshal {found[1]} into Go struct field {found[0]} of type {found[2]}")
@@ -167,6 +168,26 @@ def _check_bytes(resource: Resource, obj: Object) -> None:
         wrong = _NOT_BASE64.search(text)
         if wrong is not None or len(re.sub(r"[\r\n]", "", text)) % 4:
             raise Unfit(f"illegal base64 data at input byte {wrong.start() if wrong else len(text) // 4 * 4}")
+
+
+_MICRO_TIMES = {"Lease": ("spec", ("acquireTime", "renewTime"))}
+_DATE, _MICRO = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"), re.compile(r"^\.\d{6}")
+
+
+def _check_times(resource: Resource, obj: Object) -> None:
+    """Times with microseconds, to the letter (metav1.MicroTime)."""
+    part, names = _MICRO_TIMES.get(resource.kind, ("", ()))
+    values = obj.get(part) if resource.custom is None else None
+    for name in names if isinstance(values, dict) else ():
+        text = values.get(name)
+        if not isinstance(text, str):
+            continue
+        date = _DATE.match(text)
+        rest = text[date.end() :] if date else text
+        if date is None or not _MICRO.match(rest):
+            wanted = ".000000" if date else "2006"
+            layout = "2006-01-02T15:04:05.000000Z07:00"
+            raise Unfit(f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{wanted}"')
 
 
 def not_handled(resource: Resource, why: str) -> ApiError:

@@ -83,13 +83,16 @@ def delete(registry: Registry, resource: Resource, name: Name, options: DeleteOp
 
 def _check(resource: Resource, stored: Stored, options: DeleteOptions) -> None:
     metadata = stored.object["metadata"]
-    for label, wanted, found in (
-        ("UID", options.uid, metadata["uid"]),
-        ("ResourceVersion", options.resource_version, str(stored.rv)),
+    for label, wanted, found, perhaps in (
+        ("UID", options.uid, metadata["uid"], "deleted and then recreated"),
+        ("ResourceVersion", options.resource_version, str(stored.rv), "modified"),
     ):
         if wanted and wanted != found:
-            why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-            raise failures.conflict(resource.group, resource.plural, metadata["name"], why)
+            why = (
+                f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). "
+                f"The object might have been {perhaps}"
+            )
+            raise failures.conflict(resource.group, resource.kind, metadata["name"], why)
 
 
 def _grace(resource: Resource, obj: Object, options: DeleteOptions) -> int:

@@ -7,7 +7,17 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from tidegate.sim.apiserver import decoding, discovery, failures, proxy, scale, selectors, tables, watch
+from tidegate.sim.apiserver import (
+    decoding,
+    discovery,
+    failures,
+    go_json,
+    proxy,
+    scale,
+    selectors,
+    tables,
+    watch,
+)
 from tidegate.sim.apiserver.deletion import DeleteOptions, delete
 from tidegate.sim.apiserver.failures import ApiError
 from tidegate.sim.apiserver.http import Response, as_json
@@ -138,7 +148,8 @@ class Endpoints:
         limit = request.number("limit")
         if 0 < limit < len(chosen):
             metadata["continue"] = _token(rv, chosen[limit - 1][0])
-            metadata["remainingItemCount"] = len(chosen) - limit
+            if not (query.get("labelSelector") or query.get("fieldSelector")):
+                metadata["remainingItemCount"] = len(chosen) - limit
             chosen = chosen[:limit]
         shown = [self.registry.shown(resource, stored) for _, stored in chosen]
         if tables.wanted(request.accept):
@@ -147,6 +158,12 @@ class Endpoints:
 
     def _list_version(self, query: dict[str, str]) -> int:
         store, asked = self.registry.store, query.get("resourceVersion", "")
+        _check_match(asked, query.get("resourceVersionMatch", ""))
+        if asked and not asked.isdigit():
+            why = failures.field_invalid(
+                "resourceVersion", asked, f'strconv.ParseUint: parsing "{asked}": invalid syntax'
+            )
+            raise failures.bad_request(f"invalid resource version: {why.field}: {why.message}")
         wanted = int(asked) if asked.isdigit() else 0
         if wanted > store.rv:
             raise too_new(wanted, store.rv)
@@ -187,7 +204,8 @@ class Endpoints:
         dry = request.query.get("dryRun")
         if dry is not None and dry != "All":
             causes = [failures.field_unsupported("dryRun", [dry], ("All",))]
-            raise failures.invalid("meta.k8s.io", "PatchOptions", "", causes)
+            kind = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(request.method, "PatchOptions")
+            raise failures.invalid("meta.k8s.io", kind, "", causes)
         content_type = request.headers.get("content-type", "application/json")
         is_apply = request.method == "PATCH" and "apply-patch" in content_type
         return Options(
@@ -296,13 +314,31 @@ def _token(rv: int, last: tuple[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps([rv, *last]).encode()).decode()
 
 
+def _check_match(version: str, match: str) -> None:
+    """Which `resourceVersionMatch` may be asked for with which version. Raises 422."""
+    name = "resourceVersionMatch"
+    if not match:
+        return
+    if not version:
+        cause = failures.field_forbidden(name, f"{name} is forbidden unless resourceVersion is provided")
+    elif match not in ("Exact", "NotOlderThan"):
+        cause = failures.field_unsupported(name, match, ("Exact", "NotOlderThan", ""))
+    elif match == "Exact" and version == "0":
+        cause = failures.field_forbidden(name, f'{name} "exact" is forbidden for resourceVersion "0"')
+    else:
+        return
+    raise failures.invalid("meta.k8s.io", "ListOptions", "", [cause])
+
+
 def _continuation(token: str) -> tuple[int, tuple[str, str]] | None:
     if not token:
         return None
     try:
-        rv, namespace, name = json.loads(base64.urlsafe_b64decode(token))
+        text = base64.urlsafe_b64decode(token).decode("latin-1")
+        rv, namespace, name = json.loads(text)
     except ValueError as error:
-        raise failures.bad_request("continue key is not valid: " + str(error)) from error
+        why = go_json.words(error)
+        raise failures.bad_request(f"invalid continue token: continue key is not valid: {why}") from error
     return rv, (namespace, name)
 
 

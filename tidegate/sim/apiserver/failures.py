@@ -70,8 +70,9 @@ def no_such_path() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
-def already_exists(group: str, plural: str, name: str) -> ApiError:
+def already_exists(group: str, plural: str, name: str, *, dying: bool = False) -> ApiError:
     message = f'{qualified(plural, group)} "{name}" already exists'
+    message = f"object is being deleted: {message}" if dying else message
     return ApiError(409, "AlreadyExists", message, details=_details(name, group, plural))
 
 

@@ -17,10 +17,14 @@ _WHERE: Final = {
 END: Final = "unexpected end of JSON input"
 
 
-def words(body: bytes, error: Exception) -> str:
+def words(error: Exception) -> str:
     """Go's sentence for what Python's parser said."""
     if not isinstance(error, json.JSONDecodeError):
         return str(error)
     if error.pos >= len(error.doc) or error.msg.startswith("Unterminated string"):
         return END
-    return f"invalid character {error.doc[error.pos]!r} {_WHERE.get(error.msg, 'looking for beginning of value')}"
+    return f"invalid character {_quoted(error.doc[error.pos])} {_WHERE.get(error.msg, _WHERE['Expecting value'])}"
+
+
+def _quoted(letter: str) -> str:
+    return f"'{letter}'" if letter.isprintable() else f"'\\u{ord(letter):04x}'"

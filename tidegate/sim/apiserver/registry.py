@@ -21,6 +21,10 @@ from tidegate.sim.apiserver.trees import body_of, namespace_is_busy, ordered, sa
 Object = dict[str, Any]
 
 
+_ONLY_UNDER_VERSION = frozenset({"Lease"})
+"""Kinds that may not be replaced without saying which version one has read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a write is to be done: the query parameters and who asks."""
@@ -145,8 +149,10 @@ class Registry:
                 causes = [failures.field_required("metadata.name", "name or generateName is required")]
                 raise failures.invalid(resource.group, resource.kind, "", causes)
             metadata["name"] = strategy.generated_name(str(metadata["generateName"]))
-        if self.store.get(resource.key, (namespace, metadata["name"])) is not None:
-            raise failures.already_exists(resource.group, resource.plural, metadata["name"])
+        there = self.store.get(resource.key, (namespace, metadata["name"]))
+        if there is not None:
+            dying = bool(there.object["metadata"].get("deletionTimestamp"))
+            raise failures.already_exists(resource.group, resource.plural, metadata["name"], dying=dying)
 
     def _settle_namespace(self, resource: Resource, namespace: str, metadata: Object) -> None:
         if resource.custom is not None:
@@ -208,11 +214,15 @@ class Registry:
         if owners:
             obj["metadata"]["managedFields"] = write(owners)
 
-    def _validate(self, resource: Resource, obj: Object) -> None:
+    @staticmethod
+    def _causes(resource: Resource, obj: Object) -> list[Cause]:
         causes = validation.causes(resource, obj)
         if resource.custom is not None:
             causes += definitions.causes(strategy.open_api(resource), body_of(obj))
-        if causes:
+        return causes
+
+    def _validate(self, resource: Resource, obj: Object) -> None:
+        if causes := self._causes(resource, obj):
             raise failures.invalid(resource.group, resource.kind, obj["metadata"].get("name", ""), causes)
 
     def update(self, resource: Resource, namespace: str, name: str, data: Any, options: Options) -> Written:
@@ -230,6 +240,11 @@ class Registry:
             )
         with self.store.lock:
             old = self.find(resource, namespace, name)
+            if resource.kind in _ONLY_UNDER_VERSION and not metadata.get("resourceVersion"):
+                causes = [
+                    failures.field_invalid("metadata.resourceVersion", 0, "must be specified for an update")
+                ]
+                raise failures.invalid(resource.group, resource.plural, name, causes)
             return self._update(resource, old, new, None, options)
 
     def _check_current(self, resource: Resource, old: Stored, metadata: Object) -> None:
@@ -278,7 +293,8 @@ class Registry:
 
     def _validate_update(self, resource: Resource, old: Object, new: Object) -> None:
         name = new["metadata"]["name"]
-        causes = immutability.causes(resource.kind, old, new) if resource.custom is None else []
+        causes = self._causes(resource, new)
+        causes += immutability.causes(resource.kind, old, new) if resource.custom is None else []
         if old["metadata"].get("deletionTimestamp"):
             before = old["metadata"].get("finalizers") or []
             grown = [f for f in new["metadata"].get("finalizers") or () if f not in before]
@@ -288,10 +304,9 @@ class Registry:
                     "no new finalizers can be added if the object is being deleted, found new finalizers "
                     f"[]string{{{shown}}}"
                 )
-                causes.append(failures.field_forbidden("metadata.finalizers", text))
+                causes += [failures.field_forbidden("metadata.finalizers", text)] * 2  # as often as there
         if causes:
             raise failures.invalid(resource.group, resource.kind, name, causes)
-        self._validate(resource, new)
 
     def _store_update(self, resource: Resource, old: Stored, new: Object) -> Stored:
         metadata = new["metadata"]

@@ -33,7 +33,7 @@ class Request:
         """A whole number of the query, 0 when it is missing. Raises 400."""
         text = self.query.get(name, "")
         if text and not text.isdigit():
-            raise bad_request(f'unable to parse query parameter {name}: invalid value "{text}"')
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
         return int(text or 0)
 
     @property

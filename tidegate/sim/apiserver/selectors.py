@@ -10,7 +10,8 @@ from tidegate.sim.apiserver.failures import ApiError, bad_request
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 _SET = re.compile(r"^(?P<key>[^\s!=]+)\s+(?P<op>in|notin)\s*\((?P<values>[^)]*)\)$")
-_EQUAL = re.compile(r"^(?P<key>[^\s!=<>]+)\s*(?P<op>==|=|!=|>|<)\s*(?P<value>\S*)$")
+_EQUAL = re.compile(r"^(?P<key>[^\s!=<>]+)\s*(?P<op>==|=|!=|>|<)\s*(?P<value>[^\s()]*)$")
+_NO_VALUE = re.compile(r"^[^\s!=<>]+\s*(==|=|!=)\s*(?P<found>[()])")
 _EXISTS = re.compile(r"^(?P<no>!?)\s*(?P<key>[A-Za-z0-9][\w./-]*)$")
 
 
@@ -43,10 +44,14 @@ def _label_test(term: str) -> Callable[[Mapping[str, str]], bool]:
             case "<":
                 return lambda found: _number(found.get(key), value, larger=False)
         return lambda found: found.get(key) == value
+    if match := _NO_VALUE.match(term):
+        raise bad_request(f"unable to parse requirement: found '{match['found']}', expected: identifier")
     if match := _EXISTS.match(term):
         key = match["key"]
         return (lambda found: key not in found) if match["no"] else (lambda found: key in found)
-    raise bad_request(f'unable to parse requirement: found "{term}", expected a label selector term')
+    words = term.split(None, 1)
+    expected = "in, notin, =, ==, !=, gt, lt" if len(words) > 1 else "identifier"
+    raise bad_request(f"unable to parse requirement: found '{words[-1]}', expected: {expected}")
 
 
 def _number(found: str | None, limit: str, *, larger: bool) -> bool:

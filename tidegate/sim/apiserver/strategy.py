@@ -29,6 +29,7 @@ _GENERATIONS: Final = frozenset(
         "Ingress",
         "Job",
         "NetworkPolicy",
+        "Pod",
         "PodDisruptionBudget",
         "ReplicaSet",
         "StatefulSet",

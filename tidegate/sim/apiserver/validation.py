@@ -479,6 +479,15 @@ def _event(obj: Object) -> Iterator[Cause]:
         yield field_invalid("involvedObject.namespace", involved, "does not match event.namespace")
 
 
+def _lease(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    if spec.get("leaseDurationSeconds", 1) <= 0:
+        yield field_invalid(
+            "spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0"
+        )
+    yield from _not_negative(spec, "spec", "leaseTransitions")
+
+
 _CHECKS: Final[dict[str, Callable[[Object], Iterator[Cause]]]] = {
     "ClusterRoleBinding": _binding,
     "ConfigMap": _config_map,
@@ -489,6 +498,7 @@ _CHECKS: Final[dict[str, Callable[[Object], Iterator[Cause]]]] = {
     "Event": _event,
     "Ingress": _ingress,
     "Job": _job,
+    "Lease": _lease,
     "PersistentVolumeClaim": _claim,
     "PodDisruptionBudget": _budget,
     "Pod": _pod,
