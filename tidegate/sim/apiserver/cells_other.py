@@ -20,7 +20,7 @@ def secret(obj: Object) -> list[Any]:
 
 
 def service_account(obj: Object) -> list[Any]:
-    return [name(obj), len(obj.get("secrets") or ()), born(obj)]
+    return [name(obj), born(obj)]
 
 
 def event(obj: Object) -> list[Any]:

@@ -179,7 +179,7 @@ def _check_times(resource: Resource, obj: Object) -> None:
     part, names = _MICRO_TIMES.get(resource.kind, ("", ()))
     values = obj.get(part) if resource.custom is None else None
     for name in names if isinstance(values, dict) else ():
-        text = values.get(name)
+        text = values.get(name) if values else None
         if not isinstance(text, str):
             continue
         date = _DATE.match(text)

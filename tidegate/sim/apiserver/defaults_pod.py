@@ -19,6 +19,10 @@ def pod_defaults(obj: Object) -> None:
     """Defaults of a Pod: those of a template, and what admission adds."""
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
+    for container in (spec.get("initContainers") or []) + (spec.get("containers") or []):
+        limits = container["resources"].get("limits")
+        if limits:
+            container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("serviceAccountName", "default")
     spec["serviceAccount"] = spec["serviceAccountName"]
@@ -56,6 +60,8 @@ def _container(container: Object, *, host_network: bool) -> None:
         if host_network:
             port.setdefault("hostPort", port.get("containerPort"))
     for variable in container.get("env") or ():
+        if variable.get("value") == "":
+            del variable["value"]  # Go leaves it out
         reference = (variable.get("valueFrom") or {}).get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
@@ -65,11 +71,6 @@ def _container(container: Object, *, host_network: bool) -> None:
     for hook in (container.get("lifecycle") or {}).values():
         if isinstance(hook, dict) and isinstance(hook.get("httpGet"), dict):
             _http_get(hook["httpGet"])
-    limits = container["resources"].get("limits")
-    if limits:
-        requests = container["resources"].setdefault("requests", {})
-        for name, value in limits.items():
-            requests.setdefault(name, value)
 
 
 def pull_policy(image: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tidegate.sim.apiserver.failures import Cause
+from tidegate.sim.apiserver.failures import Cause, field_duplicate
 from tidegate.sim.apiserver.resources import Catalog, Resource
 from tidegate.sim.apiserver.store import clone
 
@@ -190,7 +190,7 @@ def _list_causes(schema: Mapping[str, Any], value: list[Any], path: str) -> Iter
             child if unique else {k: child.get(k) for k in keys} if keys and isinstance(child, dict) else None
         )
         if key is not None and key in seen:
-            yield Cause("FieldValueDuplicate", f"Duplicate value: {json.dumps(key)}", f"{path}[{index}]")
+            yield field_duplicate(f"{path}[{index}]", key)
         seen.append(key)
 
 

@@ -160,10 +160,7 @@ class Endpoints:
         store, asked = self.registry.store, query.get("resourceVersion", "")
         _check_match(asked, query.get("resourceVersionMatch", ""))
         if asked and not asked.isdigit():
-            why = failures.field_invalid(
-                "resourceVersion", asked, f'strconv.ParseUint: parsing "{asked}": invalid syntax'
-            )
-            raise failures.bad_request(f"invalid resource version: {why.field}: {why.message}")
+            raise failures.bad_request(f"invalid resource version: {_no_version(asked)}")
         wanted = int(asked) if asked.isdigit() else 0
         if wanted > store.rv:
             raise too_new(wanted, store.rv)
@@ -177,8 +174,7 @@ class Endpoints:
         query = request.query
         asked = query.get("resourceVersion", "")
         if asked and not asked.isdigit():
-            causes = [failures.field_invalid("resourceVersion", asked, "must be an unsigned integer")]
-            raise failures.invalid("meta.k8s.io", "ListOptions", "", causes)
+            raise failures.internal(_no_version(asked))
         since = int(asked) if asked not in ("", "0") else None
         if since is not None and since > self.registry.store.rv:
             raise too_new(since, self.registry.store.rv)
@@ -312,6 +308,11 @@ def list_body(resource: Resource, found: list[Stored], metadata: Object) -> byte
 
 def _token(rv: int, last: tuple[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps([rv, *last]).encode()).decode()
+
+
+def _no_version(asked: str) -> str:
+    why = f'strconv.ParseUint: parsing "{asked}": invalid syntax'
+    return f"resourceVersion: {failures.field_invalid('resourceVersion', asked, why).message}"
 
 
 def _check_match(version: str, match: str) -> None:

@@ -168,4 +168,4 @@ def field_forbidden(field: str, detail: str) -> Cause:
 
 
 def field_duplicate(field: str, value: Any) -> Cause:
-    return Cause("FieldValueDuplicate", f"Duplicate value: {json.dumps(value)}", field)
+    return Cause("FieldValueDuplicate", f"Duplicate value: {_compact(value)}", field)

@@ -87,11 +87,23 @@ def complete(resource: Resource, shape: Shape, store: Store, obj: Object, *, cre
     if resource.kind == "Job" and creating:
         job_selector(obj)
     normalise(shape, obj)
-    if resource.kind in _EMPTY_STATUS:
-        obj.setdefault("status", {})
+    if resource.kind in _STATUS:
+        obj.setdefault("status", dict.fromkeys(_STATUS[resource.kind], 0))
+    if resource.kind == "DaemonSet" and creating:
+        notes = obj["metadata"].setdefault("annotations", {})
+        notes["deprecated.daemonset.template.generation"] = "1"
 
 
-_EMPTY_STATUS: Final = frozenset(["DaemonSet", "Deployment", "Job", "CronJob", "PodDisruptionBudget"])
+_STATUS: Final[dict[str, tuple[str, ...]]] = {
+    "CronJob": (),
+    "DaemonSet": ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"),
+    "Deployment": (),
+    "Job": (),
+    "PodDisruptionBudget": ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"),
+    "ReplicaSet": ("replicas",),
+    "StatefulSet": ("availableReplicas", "replicas"),
+}
+"""Numbers of a newborn's status that Go does not leave out when they are 0."""
 
 
 def _complete_custom(resource: Resource, shape: Shape, obj: Object) -> None:

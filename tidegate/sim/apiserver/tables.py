@@ -38,7 +38,7 @@ _COLUMNS: Final[dict[str, tuple[str, Cells]]] = {
     "Namespace": ("Name,Status,Age", cells_other.namespace),
     "ConfigMap": ("Name,Data,Age", cells_other.config_map),
     "Secret": ("Name,Type,Data,Age", cells_other.secret),
-    "ServiceAccount": ("Name,Secrets,Age", cells_other.service_account),
+    "ServiceAccount": ("Name,Age", cells_other.service_account),
     "Event": (
         "Last Seen,Type,Reason,Object,*Subobject,*Source,Message,*First Seen,*Count,*Name",
         cells_other.event,
@@ -82,7 +82,6 @@ _NUMBERS: Final = frozenset(
         "Available",
         "Up-to-date",
         "Data",
-        "Secrets",
         "Count",
         "Webhooks",
         "Revision",

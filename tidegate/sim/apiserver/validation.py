@@ -436,7 +436,7 @@ def _definition(obj: Object) -> Iterator[Cause]:
         yield field_invalid("spec.versions", [v.get("name") for v in versions], text)
     for index, version in enumerate(versions):
         if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            yield field_required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
+            yield field_required(f"spec.versions[{index}].schema.openAPIV3Schema")
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         yield field_unsupported("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
 
