@@ -34,7 +34,7 @@ def test_a_delete_can_demand_a_uid(api, config):
     api.post("configmaps", config())
     answer = api.delete("configmaps/conf", {"preconditions": {"uid": "another"}})
     assert (answer.status, answer.body["reason"]) == (409, "Conflict")
-    assert "Precondition failed: UID" in answer.message
+    assert "the UID in the precondition (another) does not match the UID in record" in answer.message
     assert api.get("configmaps/conf").status == 200
 
 

@@ -62,7 +62,7 @@ def test_an_object_without_any_name_is_invalid(api):
 def test_the_body_must_be_of_the_endpoints_kind(api, deployment):
     answer = api.post("configmaps", deployment())
     assert answer.status == 400
-    assert "does not match the expected" in answer.message
+    assert 'Deployment in version "v1" cannot be handled as a ConfigMap' in answer.message
 
 
 def test_the_bodys_namespace_must_be_the_paths(api, config):

@@ -121,7 +121,7 @@ def test_what_others_added_survives_even_force(api, deployment):
     containers = [{"name": "side", "image": "side:1"}]
     api.patch("deployments/web", {"spec": {"template": {"spec": {"containers": containers}}}}, STRATEGIC)
     answer = api.apply("deployments/web", deployment(), query="&force=true")
-    assert [c["name"] for c in answer.body["spec"]["template"]["spec"]["containers"]] == ["web", "side"]
+    assert [c["name"] for c in answer.body["spec"]["template"]["spec"]["containers"]] == ["side", "web"]
 
 
 def test_a_dropped_container_goes_with_all_its_defaults(api, deployment):

@@ -6,7 +6,11 @@ import pytest
 def test_unknown_fields_are_refused_when_validation_is_strict(api, deployment):
     body = deployment(replica=3)
     answer = api.post("deployments?fieldValidation=Strict", body)
-    assert (answer.status, answer.message) == (400, 'strict decoding error: unknown field "spec.replica"')
+    assert (answer.status, answer.message) == (
+        400,
+        'Deployment in version "v1" cannot be handled as a Deployment: '
+        'strict decoding error: unknown field "spec.replica"',
+    )
 
 
 def test_unknown_fields_are_a_warning_by_default(api, deployment):
@@ -27,7 +31,7 @@ def test_a_wrong_type_is_a_bad_request_in_gos_words(api, deployment):
     assert answer.status == 400
     assert answer.message == (
         'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct '
-        "field Deployment.spec.replicas of type int32"
+        "field DeploymentSpec.spec.replicas of type int32"
     )
 
 
