@@ -15,7 +15,13 @@ from tasks.charge import Busy, in_charge
 from tidegate.domain.health import HealthStatus
 from tidegate.domain.manifests import Manifest
 from tidegate.domain.moves import Clear, Deploy, Finish, Hold, Promote, Render, RollBack, Settled, Shift
+from tidegate.domain.options import Phase
+from tidegate.domain.plan import SyncResult
 from tidegate.domain.promotion import StageView
+from tidegate.domain.schedule import Hooks
+
+BEFORE = frozenset({Phase.PreSync, Phase.SyncFail})
+"""Hooks of a rollout before its verdict; the others come with its end."""
 
 
 @flow(flow_run_name="{app} {release} → {stage}")
@@ -67,7 +73,7 @@ async def _make(
         case Render():
             await promoting.write_intent(app, stage, view)
         case Clear():
-            await _apply(app, stage, view, await syncing.good_state(app, stage, view))
+            await _apply(app, stage, view, await syncing.good_state(app, stage, view), None)
         case Shift():
             await _shift(app, stage, view, move)
         case Deploy():
@@ -93,7 +99,8 @@ def _answer(app: str, stage: str, view: StageView, move: Promote | Hold | Settle
 async def _shift(app: str, stage: str, view: StageView, move: Shift) -> None:
     """Give the canary its weight."""
     canary, manifests = await syncing.canary_state(app, stage, view, move)
-    written = await _apply(app, stage, view, manifests)
+    first = await syncing.hooks(app, stage, view, BEFORE)
+    written = await _apply(app, stage, view, manifests, first)
     if written is not None:
         await syncing.record_shift(app, stage, canary)
 
@@ -102,7 +109,7 @@ async def _deploy(app: str, stage: str, view: StageView, move: Deploy) -> None:
     """Apply the intent as it is, verify, record; or let the trial of a first release begin."""
     started = datetime.now(UTC)
     manifests = await syncing.final_state(app, stage, view)
-    written = await _apply(app, stage, view, manifests)
+    written = await _apply(app, stage, view, manifests, await syncing.hooks(app, stage, view))
     if written is not None:
         await _verify(app, stage)
         if move.on_trial:
@@ -115,26 +122,34 @@ async def _deploy(app: str, stage: str, view: StageView, move: Deploy) -> None:
 async def _finish(app: str, stage: str, view: StageView) -> None:
     """The stable workload takes the new version while the canary still serves; then the canary goes."""
     started = datetime.now(UTC)
-    written = await _apply(app, stage, view, await syncing.finishing_state(app, stage, view))
+    first = await syncing.hooks(app, stage, view, BEFORE)
+    written = await _apply(app, stage, view, await syncing.finishing_state(app, stage, view), first)
     if written is None:
         return
     await _verify(app, stage)
-    left = await _apply(app, stage, view, await syncing.final_state(app, stage, view))
+    final = await syncing.final_state(app, stage, view)
+    left = await _apply(app, stage, view, final, await syncing.hooks(app, stage, view))
     if left is not None:
         await syncing.record_sync(app, stage, view, written + left, started)
 
 
-async def _apply(app: str, stage: str, view: StageView, manifests: list[Manifest]) -> int | None:
+async def _apply(
+    app: str, stage: str, view: StageView, manifests: list[Manifest], hooks: Hooks | None
+) -> int | None:
     """Plan, apply and wait; how many objects were written, or None when something newer came in between."""
-    plan = await syncing.make_plan(app, stage, manifests)
-    written = await syncing.apply(app, stage, plan) if plan.writes else 0
     newest = view.candidate.id if view.candidate else ""
+    plan = await syncing.make_plan(app, stage, manifests, hooks)
+    done = await syncing.apply(app, stage, plan, newest) if plan.acts else SyncResult()
+    if done.stopped:
+        return None
+    if done.failure:
+        raise _NotWell(done.failure)
     health, newer = await syncing.wait(app, stage, manifests, newest)
     if newer:
         return None
     if health.status not in (HealthStatus.Healthy, HealthStatus.Suspended):
         raise _NotWell(health.message or f"{stage} is {health.status.value}")
-    return written
+    return len(done.applied) + len(done.pruned)
 
 
 async def _verify(app: str, stage: str) -> None:

@@ -39,8 +39,9 @@ async def undo_if_cancelled(app: str, stage: str) -> None:
         await write_rollback(app, stage, view, RollBack("the run was cancelled"))
         view, _ = await see(app, stage)
         at = desk(app, stage)
-        plan = await in_thread(sync.plan, at, await in_thread(sync.final_state, at, view))
-        await in_thread(at.target.apply, at.owner, plan, fence=fence(app, stage))
+        final = await in_thread(sync.final_state, at, view)
+        plan = await in_thread(sync.plan, at, final, await in_thread(sync.hooks, at, view))
+        await in_thread(sync.apply, at, plan, fence(app, stage))
 
 
 async def _cancelled() -> bool:

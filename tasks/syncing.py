@@ -18,9 +18,11 @@ from tasks.charge import fence
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest
 from tidegate.domain.moves import Finish, Shift
-from tidegate.domain.plan import Plan
+from tidegate.domain.options import Phase
+from tidegate.domain.plan import Plan, SyncResult
 from tidegate.domain.promotion import StageView
 from tidegate.domain.rollout import Canary
+from tidegate.domain.schedule import EVERY_PHASE, Hooks
 from tidegate.errors import Rejected
 from tidegate.operations import record, restore, sync
 from tidegate.operations.look import candidate_of, read_git, releases_of
@@ -29,22 +31,22 @@ log = logging.getLogger(__name__)
 
 
 @task(task_run_name="plan {stage}", **patient)
-async def make_plan(app: str, stage: str, manifests: list[Manifest]) -> Plan:
-    """What applying would change; shown as an artifact."""
-    plan = await in_thread(sync.plan, desk(app, stage), manifests)
+async def make_plan(app: str, stage: str, manifests: list[Manifest], hooks: Hooks | None) -> Plan:
+    """What applying would change, and the hooks that run with it; shown as an artifact."""
+    plan = await in_thread(sync.plan, desk(app, stage), manifests, hooks)
     log.info("%s %s: %s", app, stage, plan.summary())
     await showing.plan(app, stage, plan)
     return plan
 
 
 @task(task_run_name="apply to {stage}", **patient)
-async def apply(app: str, stage: str, plan: Plan) -> int:
-    """Apply a plan; returns how many objects were written. `Rejected` names every object that was not."""
-    at = desk(app, stage)
-    result = await in_thread(at.target.apply, at.owner, plan, fence=fence(app, stage))
+async def apply(app: str, stage: str, plan: Plan, newest: str) -> SyncResult:
+    """Apply a plan wave by wave, with its hooks. `Rejected` names every object that the cluster refused."""
+    asking = _Interruption(app, stage, newest)
+    result = await in_thread(sync.apply, desk(app, stage), plan, fence(app, stage), asking)
     if result.problems:
-        raise Rejected(f"{app} {stage}: " + "; ".join(result.problems))
-    return len(result.applied) + len(result.pruned)
+        raise Rejected(f"{app} {stage}: " + "; ".join(filter(None, (*result.problems, result.failure))))
+    return result
 
 
 @task(task_run_name="wait for health of {stage}", **once)
@@ -96,6 +98,13 @@ async def finishing_state(app: str, stage: str, view: StageView) -> list[Manifes
 async def final_state(app: str, stage: str, view: StageView) -> list[Manifest]:
     """Desired state when all is done."""
     return await in_thread(sync.final_state, desk(app, stage), view)
+
+
+async def hooks(
+    app: str, stage: str, view: StageView, phases: frozenset[Phase] = EVERY_PHASE
+) -> Hooks | None:
+    """The hooks that bringing in the intent runs."""
+    return await in_thread(sync.hooks, desk(app, stage), view, phases)
 
 
 @task(task_run_name="verify {stage}", **once)

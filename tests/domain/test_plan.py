@@ -298,7 +298,7 @@ def test_one_step_holds_one_kind() -> None:
         Ref("apps", "Deployment", "shop", "a"),
         Ref("", "Service", "shop", "a"),
     ]
-    steps = order.steps((r, r.name) for r in refs)
+    steps = order.by_kind((r, r.name) for r in refs)
     assert steps == [["a", "b"], ["a"]]
 
 

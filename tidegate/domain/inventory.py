@@ -14,7 +14,7 @@ from hashlib import sha256
 from tidegate.domain.manifests import Manifest, Ref, is_secret, ref
 from tidegate.domain.tracking import Owner
 
-KEY = "objects"
+KEY, SYNC_KEY = "objects", "sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,35 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Which hooks of a sync have done their work, so that nobody runs them again when the sync is begun anew."""
+
+    sync: str = ""
+    done: frozenset[str] = frozenset()
+    """Runs, as `schedule.Hook.run` calls them."""
+
+    def of(self, sync: str) -> Progress:
+        """What is known of that sync; nothing when this is about another one."""
+        return self if self.sync == sync else Progress(sync)
+
+    def to_text(self) -> str:
+        """The sync on the first line, then a sorted line per run; empty when there was none."""
+        return "".join(f"{line}\n" for line in (self.sync, *sorted(self.done))) if self.sync else ""
+
+    @classmethod
+    def from_text(cls, text: str) -> Progress:
+        """The progress `to_text` wrote."""
+        sync, *done = text.splitlines() or [""]
+        return cls(sync, frozenset(done))
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """All objects of one owner."""
 
     owner: Owner
     entries: Mapping[Ref, Entry] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
     is_stored: bool = field(default=True, compare=False)
     """False for one that was put together from the objects' annotations because its ConfigMap is gone."""
 
@@ -42,7 +66,18 @@ class Inventory:
         for entry in entries:
             old = merged.get(entry.ref)
             merged[entry.ref] = replace(entry, uid=entry.uid or (old.uid if old else ""))
-        return Inventory(self.owner, merged)
+        return Inventory(self.owner, merged, self.progress)
+
+    def data(self) -> dict[str, str]:
+        """What its ConfigMap holds."""
+        sync = self.progress.to_text()
+        return {KEY: self.to_text(), **({SYNC_KEY: sync} if sync else {})}
+
+    @classmethod
+    def from_data(cls, owner: Owner, data: Mapping[str, str]) -> Inventory:
+        """The inventory `data` gave; `ValueError` when a line is none of ours."""
+        made = cls.from_text(owner, data.get(KEY, ""))
+        return replace(made, progress=Progress.from_text(data.get(SYNC_KEY, "")))
 
     def to_text(self) -> str:
         """A sorted line per object: `<group/version> <kind> <namespace or -> <name> <digest> <uid or ->`."""

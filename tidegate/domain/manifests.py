@@ -18,6 +18,7 @@ from urllib.parse import quote
 import yaml
 
 from tidegate import yaml_reader
+from tidegate.domain.options import options
 from tidegate.errors import Problem, SpecError
 
 Manifest = dict[str, Any]
@@ -84,7 +85,7 @@ def read_located(text: bytes, source: str) -> list[tuple[Manifest, str]]:
         for path, item in _opened(document.data):
             wrong = _wrong(item)
             if wrong is None:
-                found.append((without_server_fields(item), f"{source}:{document.line}"))
+                found.append((_named(without_server_fields(item)), f"{source}:{document.line}"))
                 continue
             line, column = document.position((*path, *wrong[0]))
             problems.append(Problem(source, line, column, wrong[1], wrong[2]))
@@ -117,13 +118,37 @@ def _wrong(item: Any) -> tuple[_Where, str, str] | None:
     meta = item.get("metadata")
     if not isinstance(meta, dict):
         return ("metadata",), f"{item['kind']}: metadata is missing or not a map", "give it a name there"
-    if "generateName" in meta and not meta.get("name"):
-        return ("metadata", "generateName"), "generateName cannot be applied twice", "give the object a name"
+    if _is_nameless(item):
+        return _wrong_strings(meta, "annotations") or _wrong_prefix(item)
     if not isinstance(meta.get("name"), str) or not meta["name"]:
         return ("metadata", "name"), f"{item['kind']}: metadata.name is missing or not text", "give it a name"
     if not isinstance(meta.get("namespace", ""), str | None):
         return ("metadata", "namespace"), "metadata.namespace is not text", "put it in quotes"
     return _wrong_strings(meta, "labels") or _wrong_strings(meta, "annotations")
+
+
+def _is_nameless(item: Manifest) -> bool:
+    meta = item["metadata"]
+    return "generateName" in meta and not meta.get("name")
+
+
+def _wrong_prefix(item: Manifest) -> tuple[_Where, str, str] | None:
+    at = ("metadata", "generateName")
+    if not options(item).is_hook:
+        return at, "generateName cannot be applied twice", "give the object a name"
+    if not isinstance(item["metadata"]["generateName"], str):
+        return at, "generateName is not text", "put it in quotes"
+    return None
+
+
+def _named(item: Manifest) -> Manifest:
+    """A hook that leaves its name to the API server gets one that changes with what it does."""
+    if not _is_nameless(item):
+        return item
+    meta = {key: value for key, value in item["metadata"].items() if key not in ("generateName", "name")}
+    body = json.dumps(item, sort_keys=True, ensure_ascii=False)
+    name = f"{item['metadata']['generateName'][:56]}{sha256(body.encode()).hexdigest()[:7]}"
+    return {**item, "metadata": {"name": name.lower(), **meta}}
 
 
 def _wrong_strings(meta: Manifest, name: str) -> tuple[_Where, str, str] | None:

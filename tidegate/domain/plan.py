@@ -12,11 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from tidegate.domain import compare, fields, order
-from tidegate.domain.inventory import Entry, Inventory, entry
+from tidegate.domain.inventory import Entry, Inventory, Progress, entry
 from tidegate.domain.manifests import Manifest, Ref, dump, is_masked, masked, ref
+from tidegate.domain.options import Phase, asks_to_stay, options
+from tidegate.domain.schedule import Hook, Hooks
 from tidegate.domain.tracking import APP_LABEL, TRACKING_ID, Owner, annotations_of, tracked_by
 
-__all__ = ["Action", "Change", "Owner", "Plan", "Refusal", "SyncResult", "plan"]
+__all__ = ["Action", "Change", "Owner", "Plan", "Refusal", "SyncResult", "blocking", "plan"]
 
 _MAX_LINES, _MAX_WIDTH = 300, 400
 _NEVER_PRUNED = {
@@ -34,6 +36,8 @@ class Action(StrEnum):
 
     Create = "create"
     Update = "update"
+    Replace = "replace"
+    """Deleted and made again: it asks for that, and the API server refuses the change otherwise."""
     Prune = "prune"
     Unchanged = "unchanged"
     Refused = "refused"
@@ -42,10 +46,12 @@ class Action(StrEnum):
 _SIGNS = {
     Action.Create: "+",
     Action.Update: "~",
+    Action.Replace: "±",
     Action.Prune: "-",
     Action.Unchanged: "=",
     Action.Refused: "!",
 }
+_WRITES = (Action.Create, Action.Update, Action.Replace, Action.Prune)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Refusal:
     """The API server's answer to a dry-run it would not accept, in its own words."""
 
     reason: str
+    is_replaceable: bool = False
+    """Whether only what it is now stands against it: it asks to be replaced then, and could be made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Change:
 
     def diff(self) -> str:
         """Unified diff of the fields we own, secrets masked, at most 300 lines; may be empty."""
-        if self.action not in (Action.Create, Action.Update, Action.Prune):
+        if self.action not in _WRITES:
             return ""
         before, after = _sides(self)
         lines = difflib.unified_diff(
@@ -87,11 +95,29 @@ class Plan:
     changes: tuple[Change, ...]
     inventory: Inventory | None = None
     """What the stage had in the cluster when we looked."""
+    hooks: Hooks | None = None
+    """The hooks that run with it; None for a sync that leaves hooks alone."""
+    spared: frozenset[Ref] = frozenset()
+    """Hooks in the cluster that this sync leaves alone; they stay ours."""
+
+    @property
+    def pending_hooks(self) -> tuple[Hook, ...]:
+        """Hooks that have not done their work in this sync yet, in their order; those of `SyncFail` are none."""
+        if self.hooks is None:
+            return ()
+        progress = self.inventory.progress if self.inventory else Progress()
+        done = progress.of(self.hooks.sync).done
+        return tuple(h for h in self.hooks.runs() if h.phase is not Phase.SyncFail and h.run not in done)
+
+    @property
+    def acts(self) -> bool:
+        """Whether applying it does anything."""
+        return bool(self.writes or self.pending_hooks)
 
     @property
     def writes(self) -> tuple[Change, ...]:
         """Changes that write to the cluster; empty when all is as it should be."""
-        return tuple(c for c in self.changes if c.action in (Action.Create, Action.Update, Action.Prune))
+        return tuple(c for c in self.changes if c.action in _WRITES)
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -100,20 +126,22 @@ class Plan:
 
     def summary(self) -> str:
         """`1 to create, 2 to update, 5 unchanged`; says when nothing is to do."""
-        if not self.changes:
+        if not self.changes and not self.hooks:
             return "nothing to do: no objects"
         counts = Counter(_word(c) for c in self.changes)
-        if not self.writes and not self.refusals:
+        hooks = [_hooks(len(self.pending_hooks))] if self.pending_hooks else []
+        if not self.acts and not self.refusals:
             kept = [f"{counts['left alone']} left alone"] if counts["left alone"] else []
             parts = [f"nothing to do: {_objects(counts['unchanged'])} as desired", *kept]
         else:
-            parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]]
+            parts = [f"{counts[word]} {word}" for word in _WORDS if counts[word]] + hooks
         return ", ".join(parts)
 
     def text(self) -> str:
         """For eyes: the summary, then a line per object with reason and diff; the unchanged are counted."""
         shown = [c for c in self.changes if c.action is not Action.Unchanged or c.reason]
-        return "\n".join([self.summary(), *(_told(c) for c in shown)]) + "\n"
+        hooks = [f"> {hook}" for hook in self.pending_hooks]
+        return "\n".join([self.summary(), *(_told(c) for c in shown), *hooks]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
         """For machines: JSON-ready, secrets masked; `changes` in the order of applying."""
@@ -134,11 +162,16 @@ class Plan:
                 }
                 for c in self.changes
             ],
+            "hooks": [
+                {"phase": h.phase.name, "wave": h.wave, "kind": h.ref.kind, "name": h.ref.name}
+                for h in self.pending_hooks
+            ],
         }
 
     def entries(self) -> Iterator[Entry]:
-        """Inventory entries of all desired objects; of a masked Secret the entry it had."""
+        """Inventory entries of all desired objects and hooks; of a masked Secret the entry it had."""
         old = self.inventory.entries if self.inventory else {}
+        yield from map(entry, self.hooks.manifests if self.hooks else ())
         for c in self.changes:
             if c.desired is None:
                 continue
@@ -148,7 +181,7 @@ class Plan:
     def kept(self) -> frozenset[Ref]:
         """Objects outside the desired set that stay ours: not pruned by a guard, or still being deleted."""
         owner = str(self.inventory.owner) if self.inventory else None
-        return frozenset(
+        return self.spared | frozenset(
             c.ref
             for c in self.changes
             if c.desired is None and c.action is not Action.Prune and tracked_by(c.live) == owner
@@ -164,6 +197,10 @@ class SyncResult:
     unchanged: tuple[Ref, ...] = ()
     problems: tuple[str, ...] = ()
     """One sentence per object that could not be applied or pruned; empty when all went well."""
+    failure: str = ""
+    """Why the sync did not go on after one of its waves or hooks; empty when it did."""
+    stopped: str = ""
+    """Who called it off between two waves; empty when nobody did."""
 
 
 def plan(
@@ -172,6 +209,7 @@ def plan(
     predicted: Mapping[Ref, Manifest | Refusal],
     inventory: Inventory,
     *,
+    hooks: Hooks | None = None,
     unchanged: Set[Ref] = frozenset(),
     allow_empty: bool = False,
 ) -> Plan:
@@ -179,25 +217,30 @@ def plan(
 
     `desired` carries our tracking annotation; `live` holds what exists of the desired and the inventoried
     objects; `predicted` the dry-run answers for those not certainly unchanged, `unchanged` the names of those that
-    are, as far as that is known already. Guards: an object tracked by somebody else is refused; Namespaces, CRDs,
-    volumes and objects that ask for it are never pruned, nor is everything at once, unless `allow_empty`.
+    are, as far as that is known already. Without `hooks` those in the cluster are left alone. Guards: an object
+    tracked by somebody else is refused; Namespaces, CRDs, volumes and objects that ask for it are never pruned, nor
+    is everything at once, unless `allow_empty`.
     """
     names = [ref(m) for m in desired]
+    waves = {ref(m): options(m).wave for m in desired}
     changes = [
         _wanted(name, m, live.get(name), predicted.get(name), inventory, certain=name in unchanged)
         for name, m in zip(names, desired, strict=True)
     ]
-    wanted = set(names)
+    wanted = {*names, *(ref(m) for m in (hooks.manifests if hooks else ()))}
+    spared = _spared(inventory, live, wanted) if hooks is None else frozenset()
     for name, known in inventory.entries.items():
-        if name not in wanted and name in live:
+        if name not in wanted and name in live and name not in spared:
             changes.append(_unwanted(known, live[name], inventory.owner))
     if not desired and not allow_empty:
         changes = [_guarded(c) for c in changes]
-    return Plan(tuple(sorted(changes, key=_in_order)), inventory)
+    in_order = sorted(changes, key=lambda c: (c.desired is None, order.key(c.ref, waves.get(c.ref, 0))))
+    return Plan(tuple(in_order), inventory, hooks, spared)
 
 
-def _in_order(change: Change) -> tuple[bool, tuple[int, str, str, str, str]]:
-    return (change.desired is None, order.key(change.ref))
+def _spared(inventory: Inventory, live: Mapping[Ref, Manifest], wanted: Set[Ref]) -> frozenset[Ref]:
+    names = (name for name in inventory.entries if name in live and name not in wanted)
+    return frozenset(name for name in names if options(live[name]).is_hook)
 
 
 def _wanted(
@@ -215,6 +258,8 @@ def _wanted(
     if is_masked(desired):
         return _kept_secret(name, desired, live)
     if isinstance(predicted, Refusal):
+        if predicted.is_replaceable and (name.group, name.kind) not in _NEVER_PRUNED:
+            return Change(name, Action.Replace, desired, live, None, f"made anew: {predicted.reason}")
         return _refused(name, desired, live, predicted.reason)
     if live is None:
         return Change(name, Action.Create, desired, None, predicted)
@@ -228,6 +273,11 @@ def _wanted(
         return Change(name, Action.Unchanged, desired, live, predicted)
     change = Change(name, Action.Update, desired, live, predicted)
     return replace(change, reason=_what_changes(change))
+
+
+def blocking(name: Ref, reason: str) -> Change:
+    """What stands against the whole plan, about something that is no part of the desired set: a hook."""
+    return Change(name, Action.Refused, reason=reason, blocks=True)
 
 
 def _refused(name: Ref, desired: Manifest, live: Manifest | None, reason: str) -> Change:
@@ -253,17 +303,9 @@ def _unwanted(known: Entry, live: Manifest, owner: Owner) -> Change:
         return replace(leave, action=Action.Unchanged, reason=f"is being deleted{waits}")
     if (known.ref.group, known.ref.kind) in _NEVER_PRUNED:
         return replace(leave, reason=f"not pruned: a {known.ref.kind} is only deleted by hand")
-    if why := _asks_to_stay(live):
+    if why := asks_to_stay(annotations_of(live)):
         return replace(leave, reason=f"not pruned: {why}")
     return replace(leave, action=Action.Prune, reason="no longer in the rendered set")
-
-
-def _asks_to_stay(live: Manifest) -> str:
-    notes = annotations_of(live)
-    options = {o.strip() for o in notes.get("argocd.argoproj.io/sync-options", "").split(",")}
-    if "Prune=false" in options:
-        return "it is annotated argocd.argoproj.io/sync-options: Prune=false"
-    return "it is annotated tidegate.dev/prune: false" if notes.get("tidegate.dev/prune") == "false" else ""
 
 
 def _guarded(change: Change) -> Change:
@@ -359,11 +401,12 @@ def _bounded(lines: list[str]) -> str:
 
 def _told(change: Change) -> str:
     head = f"{_SIGNS[change.action]} {change.ref}" + (f": {change.reason}" if change.reason else "")
-    body = change.diff().splitlines()[2:] if change.action is Action.Update else []
+    shows = change.action in (Action.Update, Action.Replace)
+    body = change.diff().splitlines()[2:] if shows else []
     return "\n".join([head, *(f"    {line}" for line in body)])
 
 
-_WORDS = ("to create", "to update", "to prune", "unchanged", "refused", "left alone")
+_WORDS = ("to create", "to update", "to replace", "to prune", "unchanged", "refused", "left alone")
 
 
 def _word(change: Change) -> str:
@@ -374,6 +417,10 @@ def _word(change: Change) -> str:
             return "refused" if change.blocks else "left alone"
         case _:
             return f"to {change.action.value}"
+
+
+def _hooks(count: int) -> str:
+    return "1 hook to run" if count == 1 else f"{count} hooks to run"
 
 
 def _objects(count: int) -> str:

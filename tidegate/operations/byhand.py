@@ -22,7 +22,7 @@ def plan(desk: Desk, now: datetime) -> Plan:
     seen = read_git(desk)
     if seen.head is None:
         raise Refused(f"{desk.app}: branch {desk.application.config.branch} of the config repository is gone")
-    return sync.plan(desk, render(desk, seen.head))
+    return sync.preview(desk, seen.head, render(desk, seen.head))
 
 
 def find_release(desk: Desk, release: str) -> Release:
@@ -108,8 +108,10 @@ def _rollback(desk: Desk, to: str | None, reason: str, by: str) -> str:
         view = _view(desk)
         started = datetime.now(UTC)
         manifests = sync.final_state(desk, view)
-        made = sync.plan(desk, manifests)
-        result = desk.target.apply(desk.owner, made, fence=fence)
+        made = sync.plan(desk, manifests, sync.hooks(desk, view))
+        result = sync.apply(desk, made, fence)
+        if result.failure or result.problems:
+            raise Refused(f"{message}, but: {'; '.join((*result.problems, result.failure)).strip('; ')}")
         health = sync.wait(desk, manifests, lambda: None)
         if health.status.value != "Healthy":
             raise Refused(f"{message}, but it is {health.status.value}: {health.message}")

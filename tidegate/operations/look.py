@@ -12,6 +12,7 @@ from tidegate.domain.gate import Outcome, Verdict
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, files, images, parse, ref
 from tidegate.domain.moves import Hold, Reason
+from tidegate.domain.options import split
 from tidegate.domain.promotion import Good, Held, Intent, StageView, soak_ends
 from tidegate.domain.records import Kind, Record
 from tidegate.domain.release import Evidence, Image, Release
@@ -121,7 +122,7 @@ def look(desk: Desk, now: datetime, away: Away | None = None) -> StageView:
         trial=trial,
         verdict=_verdict(desk, trying, trial, found, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
-        pending=len(desk.target.look(desk.owner, seen.intent_manifests).writes) if synced else 0,
+        pending=_pending(desk, seen) if synced else 0,
         problem=seen.problem,
         offline=seen.offline,
     )
@@ -326,6 +327,11 @@ def canaries(desk: Desk) -> list[Manifest]:
         "apps/v1", "Deployment", namespace=desk.target.namespace, labels={TRACK: "canary"}
     )
     return [m for m in found if tracked_by(m) == str(desk.owner)]
+
+
+def _pending(desk: Desk, seen: Seen) -> int:
+    kept, _ = split(list(seen.intent_manifests))
+    return len(desk.target.look(desk.owner, kept).writes)
 
 
 def _leftovers(desk: Desk, seen: Seen, now: datetime) -> int:

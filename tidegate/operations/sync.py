@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from tidegate.domain.health import Health, HealthStatus, worst
 from tidegate.domain.manifests import Manifest, ref
 from tidegate.domain.moves import Shift
-from tidegate.domain.plan import Plan
+from tidegate.domain.options import Phase, split
+from tidegate.domain.plan import Plan, SyncResult
 from tidegate.domain.promotion import StageView
 from tidegate.domain.records import Kind
 from tidegate.domain.rollout import WHOLE, Canary, leaving
+from tidegate.domain.schedule import EVERY_PHASE, Hooks
 from tidegate.operations import record
-from tidegate.operations.desk import Desk
+from tidegate.operations.desk import Desk, Fence
 from tidegate.operations.intent import desired
 
 
@@ -34,37 +36,63 @@ def next_canary(view: StageView, move: Shift) -> Canary:
 def canary_state(desk: Desk, view: StageView, canary: Canary) -> list[Manifest]:
     """Desired state while the canary runs at its weight."""
     assert view.intent and view.good
-    state: list[Manifest] = desk.traffic.canary(
-        desired(desk, view.good.commit), desired(desk, view.intent.commit), canary
-    )
+    good, new = _objects(desk, view.good.commit), _objects(desk, view.intent.commit)
+    state: list[Manifest] = desk.traffic.canary(good, new, canary)
     return state
 
 
 def good_state(desk: Desk, view: StageView) -> list[Manifest]:
     """Desired state without any canary: what was live and good before."""
     assert view.good is not None
-    return desired(desk, view.good.commit)
+    return _objects(desk, view.good.commit)
 
 
 def finishing_state(desk: Desk, view: StageView) -> list[Manifest]:
     """Desired state while the stable workload takes the new version and the canary still serves."""
     assert view.intent is not None
-    new = desired(desk, view.intent.commit)
+    new = _objects(desk, view.intent.commit)
     if view.good is None or view.canary is None or view.canary.commit != view.intent.commit:
         return new
-    state: list[Manifest] = desk.traffic.finish(desired(desk, view.good.commit), new, view.canary)
+    state: list[Manifest] = desk.traffic.finish(_objects(desk, view.good.commit), new, view.canary)
     return state
 
 
 def final_state(desk: Desk, view: StageView) -> list[Manifest]:
     """Desired state when all is done: the intent itself."""
     assert view.intent is not None
-    return desired(desk, view.intent.commit)
+    return _objects(desk, view.intent.commit)
 
 
-def plan(desk: Desk, manifests: Sequence[Manifest]) -> Plan:
+def _objects(desk: Desk, commit: str) -> list[Manifest]:
+    return split(desired(desk, commit))[0]
+
+
+def hooks(desk: Desk, view: StageView, phases: frozenset[Phase] = EVERY_PHASE) -> Hooks | None:
+    """The hooks that bringing in the intent runs; None once it is in: putting right what drifted runs none."""
+    intent, good = view.intent, view.good
+    if intent is None or (good and good.commit == intent.commit):
+        return None
+    return Hooks(intent.commit, tuple(split(desired(desk, intent.commit))[1]), phases)
+
+
+def plan(desk: Desk, manifests: Sequence[Manifest], hooks: Hooks | None = None) -> Plan:
     """What applying would change; writes nothing."""
-    return desk.target.look(desk.owner, manifests)
+    return desk.target.look(desk.owner, manifests, hooks=hooks)
+
+
+def preview(desk: Desk, commit: str, manifests: Sequence[Manifest]) -> Plan:
+    """What bringing in these manifests of a commit would change, and the hooks it would run if it changes anything."""
+    kept, run = split(list(manifests))
+    found = plan(desk, kept, Hooks(commit, tuple(run)))
+    return found if found.writes or found.refusals else replace(found, hooks=None)
+
+
+def apply(
+    desk: Desk, made: Plan, fence: Fence, interrupted: Callable[[], str | None] = lambda: None
+) -> SyncResult:
+    """Do what a plan says, wave by wave; each may take as long as the stage's progress deadline."""
+    seconds = desk.stage.progress_deadline.total_seconds()
+    return desk.target.apply(desk.owner, made, fence=fence, deadline_seconds=seconds, interrupted=interrupted)
 
 
 def wait(desk: Desk, manifests: Sequence[Manifest], interrupted: Callable[[], str | None]) -> Health:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +11,20 @@ from typing import Any
 
 import pytest
 
+from tests.adapters.kubernetes.jobs import Jobs
+from tests.controlplane.build import Programs
+from tests.controlplane.cluster import ControlPlane
 from tidegate.adapters.targets.kubernetes import Cluster, Settings, build
 from tidegate.domain.manifests import Manifest, Ref, read
+from tidegate.domain.options import Phase, split
 from tidegate.domain.plan import Owner, Plan, SyncResult
+from tidegate.domain.schedule import EVERY_PHASE, Hooks
 from tidegate.sim.apiserver import ApiServer
 
 OWNER = Owner("shop", "production", "default")
 READS = {"GET", "HEAD"}
+CONTROLLERS = "garbage-collector-controller,namespace-controller"
+VERBS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 
 
 @dataclass
@@ -29,7 +38,44 @@ class Requests:
 
     @property
     def writes(self) -> list[tuple[str, str]]:
-        return [(method, path) for method, path in self.seen if method not in READS]
+        return [(method, path) for method, path in self.seen if method not in READS and not _of_status(path)]
+
+    @property
+    def names(self) -> list[str]:
+        """`+name`, `~name` (any patch), `-name` of each write; the inventory left out."""
+        signs = {"POST": "+", "PATCH": "~", "PUT": "~", "DELETE": "-"}
+        told = [(signs[method], path.rpartition("/")[2]) for method, path in self.writes]
+        return [sign + name for sign, name in told if not name.startswith("tidegate-")]
+
+
+def _of_status(path: str) -> bool:
+    return path.endswith("/status")
+
+
+@dataclass
+class Audit(Requests):
+    """What a real server was asked for about one namespace, from its audit log."""
+
+    log: Path = Path()
+    namespace: str = ""
+    start: int = 0
+
+    def clear(self) -> None:
+        self.start = self.log.stat().st_size
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        with self.log.open("rb") as stream:
+            stream.seek(self.start)
+            events = [json.loads(line) for line in stream]
+        asked = [(e["verb"], e["requestURI"]) for e in events if e.get("userAgent") == "tidegate"]
+        mine = [
+            (verb, uri)
+            for verb, uri in asked
+            if f"/namespaces/{self.namespace}/" in uri and "dryRun" not in uri
+        ]
+        paths = [(VERBS[verb], uri.partition("?")[0]) for verb, uri in mine if verb in VERBS]
+        return [(method, path) for method, path in paths if not _of_status(path)]
 
 
 @dataclass
@@ -46,11 +92,28 @@ class World:
         plan = self.look(text)
         return plan, self.cluster.apply(self.owner, plan, fence=fence)
 
+    def sync(
+        self,
+        text: str,
+        sync: str = "one",
+        *,
+        phases: frozenset[Phase] = EVERY_PHASE,
+        fence: Callable[[], None] = lambda: None,
+        seconds: float = 60.0,
+    ) -> tuple[Plan, SyncResult]:
+        """Look and apply, with the hooks that the text has."""
+        kept, hooks = split(read(text.encode(), "test.yaml"))
+        plan = self.cluster.look(self.owner, kept, hooks=Hooks(sync, tuple(hooks), phases))
+        self.requests.clear()
+        if not plan.acts and not plan.refusals:
+            return plan, SyncResult()
+        return plan, self.cluster.apply(self.owner, plan, fence=fence, deadline_seconds=seconds)
+
     def look(self, text: str) -> Plan:
         return self.cluster.look(self.owner, read(text.encode(), "test.yaml"))
 
-    def get(self, kind: str, name: str, group: str = "", namespace: str = "shop") -> Manifest | None:
-        at = Ref(group, kind, namespace, name)
+    def get(self, kind: str, name: str, group: str = "", namespace: str = "") -> Manifest | None:
+        at = Ref(group, kind, namespace or self.cluster.namespace, name)
         return self.cluster.read([at]).get(at)
 
     def put(self, text: str, manager: str = "kubectl") -> list[Manifest]:
@@ -94,3 +157,32 @@ def world(server: ApiServer, kubeconfig: Path) -> World:
     made.put("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
     server.on_request = lambda method, path, status, agent: requests.seen.append((method, path))
     return made
+
+
+@pytest.fixture(scope="session")
+def plane(kubernetes_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real control plane without pods: Jobs are ended by `jobs.Jobs`, as on the embedded server."""
+    home = tmp_path_factory.mktemp("plane")
+    with ControlPlane(home, kubernetes_programs, CONTROLLERS, runs_pods=False) as running:
+        yield running
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["embedded", "real"])
+def either(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The same stage on the embedded API server and on a real one; its Jobs end by themselves."""
+    if request.param == "embedded":
+        found: World = request.getfixturevalue("world")
+    else:
+        found = _on_real(request.getfixturevalue("plane"))
+    with Jobs(found.cluster._objects):
+        yield found
+
+
+def _on_real(plane: ControlPlane) -> World:
+    name = f"shop-{next(_numbers)}"
+    cluster = build(Settings(kubeconfig=plane.kubeconfig, namespace=name, create_namespace=True))
+    cluster.prepare()
+    return World(None, cluster, Audit(log=plane.audit_log, namespace=name))  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Protocol
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, Ref
 from tidegate.domain.plan import Owner, Plan, SyncResult
+from tidegate.domain.schedule import Hooks
 
 
 class Lease(Protocol):
@@ -46,12 +47,27 @@ class Target(Protocol):
         """Live objects; absent ones are missing from the answer."""
         ...
 
-    def look(self, owner: Owner, desired: Sequence[Manifest], *, allow_empty: bool = False) -> Plan:
-        """What applying would do; writes nothing."""
+    def look(
+        self,
+        owner: Owner,
+        desired: Sequence[Manifest],
+        *,
+        hooks: Hooks | None = None,
+        allow_empty: bool = False,
+    ) -> Plan:
+        """What applying would do; writes nothing. Without `hooks` those that are there are left alone."""
         ...
 
-    def apply(self, owner: Owner, plan: Plan, *, fence: Callable[[], None]) -> SyncResult:
-        """Do it; `fence` is called before every write and may stop it by raising."""
+    def apply(
+        self,
+        owner: Owner,
+        plan: Plan,
+        *,
+        fence: Callable[[], None],
+        deadline_seconds: float = 600.0,
+        interrupted: Callable[[], str | None] = lambda: None,
+    ) -> SyncResult:
+        """Do it; `fence` is called before every write and may stop it by raising, `interrupted` between waves."""
         ...
 
     def wait(

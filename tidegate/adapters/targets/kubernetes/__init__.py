@@ -16,6 +16,7 @@ from tidegate.adapters.targets.kubernetes.rest import Rest
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, Ref
 from tidegate.domain.plan import Owner, Plan, SyncResult
+from tidegate.domain.schedule import Hooks
 from tidegate.settings import settings as environment
 
 __all__ = ["Cluster", "KubernetesLease", "Settings", "build"]
@@ -64,20 +65,44 @@ class Cluster:
         """Objects of a kind by labels; default namespace: the target's, `""`: all."""
         return self._objects.list(group_version, kind, namespace=namespace, labels=labels or {})
 
-    def look(self, owner: Owner, desired: Sequence[Manifest], *, allow_empty: bool = False) -> Plan:
+    def look(
+        self,
+        owner: Owner,
+        desired: Sequence[Manifest],
+        *,
+        hooks: Hooks | None = None,
+        allow_empty: bool = False,
+    ) -> Plan:
         """What applying would do; dry-runs what is not certainly unchanged. Writes nothing."""
         return looking.look(
             self._objects,
             owner,
             desired,
+            hooks=hooks,
             allow_empty=allow_empty,
             makes_namespace=self._settings.create_namespace,
         )
 
-    def apply(self, owner: Owner, plan: Plan, *, fence: Callable[[], None]) -> SyncResult:
-        """Do what the plan says; `fence` is called before every write. Raises `Refused`, `Unreachable`."""
+    def apply(
+        self,
+        owner: Owner,
+        plan: Plan,
+        *,
+        fence: Callable[[], None],
+        deadline_seconds: float = 600.0,
+        interrupted: Callable[[], str | None] = lambda: None,
+    ) -> SyncResult:
+        """Do what the plan says; `fence` is called before every write. Raises `Refused`, `Unreachable`.
+
+        `deadline_seconds` is for each wave and each set of hooks; `interrupted` may call it off between two waves.
+        """
         return applying.apply(
-            self._objects, owner, plan, fence=fence, creates_namespace=self._settings.create_namespace
+            self._objects,
+            owner,
+            plan,
+            fence=fence,
+            creates_namespace=self._settings.create_namespace,
+            patience=applying.Patience(deadline_seconds, interrupted),
         )
 
     def wait(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tidegate.adapters.targets.kubernetes.objects import Objects
-from tidegate.domain.inventory import KEY, Entry, Inventory
+from tidegate.domain.inventory import Entry, Inventory
 from tidegate.domain.manifests import Manifest, Ref, ref
 from tidegate.domain.tracking import APP_LABEL, Owner, stamped, tracked_by
 from tidegate.errors import NotFound, Rejected
@@ -23,7 +23,7 @@ def read_inventory(objects: Objects, owner: Owner) -> Inventory | None:
             f"inventory {name}: belongs to {other or 'nobody we know'}, not to {owner}; rename the stage"
         )
     try:
-        return Inventory.from_text(owner, (live.get("data") or {}).get(KEY, ""))
+        return Inventory.from_data(owner, live.get("data") or {})
     except ValueError as error:
         raise Rejected(
             f"inventory {name}: cannot be read; restore it or delete it, then objects are kept"
@@ -56,7 +56,7 @@ def write_inventory(
     objects: Objects, inventory: Inventory, before: Inventory, *, fence: Callable[[], None]
 ) -> Inventory:
     """Make the ConfigMap say `inventory`; nothing is sent when it already does."""
-    if not before.is_stored or inventory.to_text() != before.to_text():
+    if not before.is_stored or inventory.data() != before.data():
         objects.apply(_config_map(objects.namespace, inventory), fence=fence)
     return inventory
 
@@ -70,6 +70,6 @@ def _config_map(namespace: str, inventory: Inventory) -> Manifest:
             "namespace": namespace,
             "labels": {"tidegate.dev/inventory": "true"},
         },
-        "data": {KEY: inventory.to_text()},
+        "data": inventory.data(),
     }
     return stamped(made, inventory.owner)

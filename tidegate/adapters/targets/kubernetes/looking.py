@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tidegate.adapters.targets.kubernetes.inventories import read_inventory, recover_inventory
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
 from tidegate.domain.compare import certainly_unchanged
 from tidegate.domain.inventory import Inventory
 from tidegate.domain.manifests import Manifest, Ref, is_masked, normal, ref, unique
-from tidegate.domain.plan import Owner, Plan, Refusal, plan
+from tidegate.domain.options import options
+from tidegate.domain.plan import Change, Owner, Plan, Refusal, blocking, plan
+from tidegate.domain.schedule import Hook, Hooks
 from tidegate.domain.tracking import stamped, tracked_by
 from tidegate.errors import Conflict, NotFound, Rejected
 
 CRD = "CustomResourceDefinition"
+_FIXED = re.compile(
+    r"immutable|may not change once set|cannot change roleRef"
+    r"|updates to statefulset spec for fields other than|spec is forbidden after creation"
+)
+"""How the API server says that only a new object can have these values (validation texts of Kubernetes 1.36)."""
 
 
 def look(
@@ -21,25 +30,66 @@ def look(
     owner: Owner,
     desired: Sequence[Manifest],
     *,
+    hooks: Hooks | None = None,
     allow_empty: bool = False,
     makes_namespace: bool = False,
 ) -> Plan:
-    """What applying `desired` would do, as a plan."""
+    """What applying `desired` and running `hooks` would do, as a plan."""
     for manifest in desired:
         if manifest.get("kind") == CRD:
             objects.kinds.announce(manifest)
     ours = [stamped(normal(objects.placed(m)), owner) for m in desired]
-    unique((m, "the rendered set") for m in ours)
+    hooks = _placed(objects, owner, hooks)
+    run = hooks.manifests if hooks else ()
+    unique((m, "the rendered set") for m in (*ours, *run))
     inventory = read_inventory(objects, owner) or recover_inventory(objects, owner, map(ref, ours))
     named = {ref(m): m for m in ours}
-    live = objects.read({**named, **inventory.entries})
+    live = objects.read({**named, **dict.fromkeys(map(ref, run)), **inventory.entries})
     unchanged = {n for n, m in named.items() if certainly_unchanged(m, live.get(n), inventory.entries.get(n))}
     asked = [m for n, m in named.items() if n not in unchanged and _may_ask(m, live.get(n), inventory)]
     coming = {ref(m).name for m in ours if m["kind"] == "Namespace"} | (
         {objects.namespace} if makes_namespace else set()
     )
     answers = _dry_runs(objects, asked, live, coming)
-    return plan(ours, live, answers, inventory, unchanged=unchanged, allow_empty=allow_empty)
+    found = plan(ours, live, answers, inventory, hooks=hooks, unchanged=unchanged, allow_empty=allow_empty)
+    refused = _refused_hooks(objects, found.pending_hooks, live, inventory, coming)
+    return replace(found, changes=(*found.changes, *refused)) if refused else found
+
+
+def _placed(objects: Objects, owner: Owner, hooks: Hooks | None) -> Hooks | None:
+    if hooks is None:
+        return None
+    return replace(hooks, manifests=tuple(stamped(normal(objects.placed(m)), owner) for m in hooks.manifests))
+
+
+def _refused_hooks(
+    objects: Objects,
+    hooks: Sequence[Hook],
+    live: Mapping[Ref, Manifest],
+    inventory: Inventory,
+    coming: set[str],
+) -> list[Change]:
+    """Hooks that the API server would not make, found out before the first write: dry-run under another name."""
+    found = []
+    asked = {h.ref: h.manifest for h in hooks}
+    for name in list(asked):
+        other = tracked_by(live.get(name))
+        if other not in (None, str(inventory.owner)):
+            found.append(blocking(name, f"belongs to {other}; remove it there or rename it here"))
+            del asked[name]
+    awaited = {n for n in coming if not _exists(objects, n)} if asked else set()
+    able = [m for n, m in asked.items() if n.namespace not in awaited and objects.kinds.is_served(n)]
+    answers = each(lambda m: _dry_create(objects, m), able)
+    return found + [blocking(ref(m), no) for m, no in zip(able, answers, strict=True) if no]
+
+
+def _dry_create(objects: Objects, manifest: Manifest) -> str:
+    """Why an object like this one could not be made now; empty when it could."""
+    try:
+        objects.create(manifest, dry_run=True)
+    except (Rejected, Conflict, NotFound) as error:
+        return str(error).removeprefix(f"{ref(manifest)}: ")
+    return ""
 
 
 def _may_ask(desired: Manifest, live: Manifest | None, inventory: Inventory) -> bool:
@@ -85,9 +135,21 @@ def _dry_run(objects: Objects, manifest: Manifest) -> Manifest | Refusal:
             )
         return Refusal(_without_subject(error, manifest))
     except (Rejected, Conflict) as error:
-        return Refusal(_without_subject(error, manifest))
+        return _refusal(objects, manifest, _without_subject(error, manifest))
+
+
+def _refusal(objects: Objects, manifest: Manifest, words: str) -> Refusal:
+    if not _FIXED.search(words):
+        return Refusal(words)
+    if not options(manifest).may_replace:
+        return Refusal(
+            f"{words}; delete the object by hand, give it a new name, or annotate it sync-options: Replace=true"
+        )
+    why = _dry_create(objects, manifest)
+    if why:
+        return Refusal(f"{words}; and it could not be made anew: {why}")
+    return Refusal(words, is_replaceable=True)
 
 
 def _without_subject(error: Exception, manifest: Manifest) -> str:
-    words = str(error).removeprefix(f"{ref(manifest)}: ")
-    return f"{words}; delete the object by hand, or give it a new name" if "immutable" in words else words
+    return str(error).removeprefix(f"{ref(manifest)}: ")

@@ -14,7 +14,7 @@ from tidegate.domain.manifests import Manifest, Ref, ref
 from tidegate.errors import Conflict, NotFound
 
 _IN_FLIGHT, _LIST_FROM = 8, 8
-APPLY = "application/apply-patch+yaml"
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
 Listing = list[Manifest]
 T = TypeVar("T")
@@ -138,6 +138,33 @@ class Objects:
             )
         )
 
+    def create(
+        self, manifest: Manifest, *, dry_run: bool = False, fence: Callable[[], None] = unfenced
+    ) -> Manifest:
+        """A new object; `Conflict` when there is one of that name. A dry run is made under a name nobody has."""
+        name = ref(manifest)
+        body = _anonymous(manifest) if dry_run else manifest
+        query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
+        path = self.path(name).rpartition("/")[0]
+        secret = name.kind == "Secret"
+        request = Request(
+            "POST", path, str(name), query, body, secret=secret, fence=fence, repeatable=dry_run
+        )
+        return self.rest.send(request)
+
+    def patch(
+        self, live: Manifest, change: Mapping[str, Any], *, fence: Callable[[], None] = unfenced
+    ) -> Manifest:
+        """A merge patch of exactly the object seen; `Conflict` when it has changed since, or is another one."""
+        name, meta = ref(live), live["metadata"]
+        seen = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        body = {**change, "metadata": {**change.get("metadata", {}), **seen}}
+        secret = name.kind == "Secret"
+        query = {"fieldManager": MANAGER}
+        return self.rest.send(
+            Request("PATCH", self.path(name), str(name), query, body, MERGE, secret=secret, fence=fence)
+        )
+
     def delete(self, name: Ref, *, uid: str, fence: Callable[[], None] = unfenced) -> None:
         """Delete exactly the object with that uid, dependents first; gone or replaced is fine too."""
         body: dict[str, Any] = {
@@ -153,3 +180,8 @@ class Objects:
             self.rest.send(request)
         except (NotFound, Conflict):
             return
+
+
+def _anonymous(manifest: Manifest) -> Manifest:
+    meta = {k: v for k, v in manifest["metadata"].items() if k != "name"}
+    return {**manifest, "metadata": {**meta, "generateName": f"{manifest['metadata']['name'][:57]}-"}}

@@ -1,0 +1,170 @@
+"""Run hooks: make them, wait for their result, put it on record, let them go.
+
+A hook that can be swept away when it ends (a Job with a time to live) gets a finalizer of ours, so that its result is
+read first; the finalizer goes as soon as the result is on record, and whenever the hook is deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tidegate.adapters.targets.kubernetes import waiting
+from tidegate.adapters.targets.kubernetes.objects import Objects, each
+from tidegate.domain.health import HealthStatus, health
+from tidegate.domain.manifests import Manifest, Ref, ref
+from tidegate.domain.options import DeletePolicy
+from tidegate.domain.schedule import Hook
+from tidegate.errors import Conflict, NotFound
+
+FINALIZER = "tidegate.dev/hook"
+RUN = "tidegate.dev/run"
+"""Annotation of a hook: which run of which sync it is."""
+_SWEPT = {("batch", "Job"), ("argoproj.io", "Workflow")}
+_FAILED = (HealthStatus.Degraded, HealthStatus.Unknown)
+_GONE_SECONDS, _POLL_SECONDS, _TRIES = 60.0, 0.2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a hook ended."""
+
+    hook: Hook
+    failure: str = ""
+    """Empty when it succeeded."""
+
+
+def start(objects: Objects, hook: Hook, sync: str, fence: Callable[[], None]) -> None:
+    """Make it run, unless it does so already as this run of this sync. Raises what the API server says.
+
+    One that has failed is made anew whatever its policy: to try again is what a second sync is for.
+    """
+    mark = f"{sync}/{hook.phase.name}"
+    live = _read(objects, hook.ref)
+    failed = live is not None and health(_undeleted(live)).status in _FAILED
+    if live is not None and (live["metadata"].get("annotations") or {}).get(RUN) == mark and not failed:
+        return
+    if live is not None and (failed or DeletePolicy.BeforeHookCreation in hook.delete):
+        remove(objects, live, fence)
+        if not _await_gone(objects, hook.ref):
+            raise Conflict(
+                f"{hook.ref}: the one of an earlier sync is still being deleted; see its finalizers"
+            )
+    objects.apply(_marked(hook.manifest, mark), fence=fence)
+
+
+def _marked(manifest: Manifest, mark: str) -> Manifest:
+    meta = manifest["metadata"]
+    group = manifest["apiVersion"].rpartition("/")[0]
+    held = {"finalizers": [*(meta.get("finalizers") or []), FINALIZER]}
+    swept = (group, manifest["kind"]) in _SWEPT
+    noted = {"annotations": {**(meta.get("annotations") or {}), RUN: mark}}
+    return {**manifest, "metadata": {**meta, **noted, **(held if swept else {})}}
+
+
+def outcomes(
+    objects: Objects,
+    hooks: Sequence[Hook],
+    *,
+    deadline_seconds: float,
+    check: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Outcome]:
+    """How each of them ended. `check` may end the waiting by raising; nothing less does: a migration goes on."""
+    end = clock() + deadline_seconds
+    ended: dict[Ref, Outcome] = {}
+    while True:
+        check()
+        left = [hook for hook in hooks if hook.ref not in ended]
+        live = objects.read(hook.ref for hook in left)
+        for hook in left:
+            found = _outcome(objects, hook, live.get(hook.ref))
+            if found is not None:
+                ended[hook.ref] = found
+        running = [hook for hook in hooks if hook.ref not in ended]
+        if running and clock() > end:
+            late = f"not done after {deadline_seconds:g} s"
+            ended |= {hook.ref: Outcome(hook, f"{hook}: {late}") for hook in running}
+            running = []
+        if not running:
+            return [ended[hook.ref] for hook in hooks]
+        time.sleep(_POLL_SECONDS)
+
+
+def _outcome(objects: Objects, hook: Hook, live: Manifest | None) -> Outcome | None:
+    """Argo CD's reading of a hook's health: Unknown and Degraded have failed, Progressing and Suspended still run."""
+    if live is None:
+        return Outcome(hook, f"{hook}: was deleted before it was done")
+    now = health(_undeleted(live))
+    if now.status is HealthStatus.Healthy:
+        return Outcome(hook)
+    if now.status not in _FAILED:
+        now = waiting.wait(
+            objects, [hook.ref], deadline_seconds=0, interrupted=lambda: None
+        )  # its pods' words
+    return (
+        Outcome(hook, f"{hook} failed: {now.message or now.status.value}") if now.status in _FAILED else None
+    )
+
+
+def _undeleted(live: Manifest) -> Manifest:
+    """As it was before it was deleted, as long as our finalizer keeps it."""
+    meta = live["metadata"]
+    if FINALIZER not in (meta.get("finalizers") or []):
+        return live
+    return {**live, "metadata": {k: v for k, v in meta.items() if k != "deletionTimestamp"}}
+
+
+def release(objects: Objects, refs: Sequence[Ref], fence: Callable[[], None]) -> None:
+    """Take our finalizer from hooks whose result is on record."""
+    for live in objects.read(refs).values():
+        if FINALIZER in (live["metadata"].get("finalizers") or []):
+            _unhold(objects, live, fence)
+
+
+def clean(objects: Objects, hooks: Sequence[Hook], policy: DeletePolicy, fence: Callable[[], None]) -> None:
+    """Delete those that ask for it now that the sync has ended this way; what is gone is fine."""
+    asked = {hook.ref: hook for hook in hooks if policy in hook.delete}
+    each(lambda live: remove(objects, live, fence), objects.read(asked).values())
+
+
+def remove(objects: Objects, live: Manifest, fence: Callable[[], None]) -> None:
+    """Delete exactly this one, without waiting for it to be gone."""
+    name = ref(live)
+    objects.delete(name, uid=live["metadata"]["uid"], fence=fence)
+    now = _read(objects, name)
+    if now is not None and now["metadata"]["uid"] == live["metadata"]["uid"]:
+        _unhold(objects, now, fence)
+
+
+def _unhold(objects: Objects, live: Manifest, fence: Callable[[], None]) -> None:
+    name = ref(live)
+    for _ in range(_TRIES):
+        others = [f for f in live["metadata"].get("finalizers") or [] if f != FINALIZER]
+        if len(others) == len(live["metadata"].get("finalizers") or []):
+            return
+        try:
+            objects.patch(live, {"metadata": {"finalizers": others}}, fence=fence)
+            return
+        except NotFound:
+            return
+        except Conflict:
+            again = _read(objects, name)
+            if again is None or again["metadata"]["uid"] != live["metadata"]["uid"]:
+                return
+            live = again
+    raise Conflict(f"{name}: changes faster than its finalizer can be removed; try again")
+
+
+def _read(objects: Objects, name: Ref) -> Manifest | None:
+    return objects.read([name]).get(name)
+
+
+def _await_gone(objects: Objects, name: Ref) -> bool:
+    end = time.monotonic() + _GONE_SECONDS
+    while _read(objects, name) is not None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
