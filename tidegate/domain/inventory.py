@@ -15,6 +15,7 @@ from tidegate.domain.manifests import Manifest, Ref, is_secret, ref
 from tidegate.domain.tracking import Owner
 
 KEY, SYNC_KEY = "objects", "sync"
+_FINISHED = "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +35,23 @@ class Progress:
     sync: str = ""
     done: frozenset[str] = frozenset()
     """Runs, as `schedule.Hook.run` calls them."""
+    is_finished: bool = True
+    """False from the first of them until everything that comes after the last is done, too."""
 
     def of(self, sync: str) -> Progress:
         """What is known of that sync; nothing when this is about another one."""
         return self if self.sync == sync else Progress(sync)
 
     def to_text(self) -> str:
-        """The sync on the first line, then a sorted line per run; empty when there was none."""
-        return "".join(f"{line}\n" for line in (self.sync, *sorted(self.done))) if self.sync else ""
+        """The sync on the first line, then a sorted line per run and perhaps `finished`; empty when there was none."""
+        lines = (self.sync, *sorted(self.done), *([_FINISHED] if self.is_finished else []))
+        return "".join(f"{line}\n" for line in lines) if self.sync else ""
 
     @classmethod
     def from_text(cls, text: str) -> Progress:
         """The progress `to_text` wrote."""
         sync, *done = text.splitlines() or [""]
-        return cls(sync, frozenset(done))
+        return cls(sync, frozenset(done) - {_FINISHED}, is_finished=not text or _FINISHED in done)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,14 +105,17 @@ class Plan:
         """Hooks that have not done their work in this sync yet, in their order; those of `SyncFail` are none."""
         if self.hooks is None:
             return ()
-        progress = self.inventory.progress if self.inventory else Progress()
-        done = progress.of(self.hooks.sync).done
+        done = self._progress(self.hooks).done
         return tuple(h for h in self.hooks.runs() if h.phase is not Phase.SyncFail and h.run not in done)
+
+    def _progress(self, hooks: Hooks) -> Progress:
+        return (self.inventory.progress if self.inventory else Progress()).of(hooks.sync)
 
     @property
     def acts(self) -> bool:
-        """Whether applying it does anything."""
-        return bool(self.writes or self.pending_hooks)
+        """Whether applying it does anything, be it to end what an interrupted sync has left."""
+        begun = self.hooks is not None and not self._progress(self.hooks).is_finished
+        return bool(self.writes or self.pending_hooks or begun)
 
     @property
     def writes(self) -> tuple[Change, ...]:

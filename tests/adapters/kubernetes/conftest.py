@@ -181,6 +181,13 @@ def either(request: pytest.FixtureRequest) -> Iterator[World]:
         yield found
 
 
+@pytest.fixture
+def kubeconfig_of(either: World) -> Path:
+    """The administrator's kubeconfig of the server that `either` is on."""
+    found: Path = either.cluster._settings.kubeconfig  # type: ignore[assignment]
+    return found
+
+
 def _on_real(plane: ControlPlane) -> World:
     name = f"shop-{next(_numbers)}"
     cluster = build(Settings(kubeconfig=plane.kubeconfig, namespace=name, create_namespace=True))

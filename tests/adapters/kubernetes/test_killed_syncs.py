@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tests.adapters.kubernetes.conftest import OWNER, World
+from tests.adapters.kubernetes.jobs import Jobs
 from tests.adapters.kubernetes.test_sync import config, job, joined
-from tidegate.sim.apiserver import ApiServer
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.adapters.kubernetes.conftest import OWNER
-from tidegate.adapters.targets.kubernetes import Settings, build
+from tidegate.adapters.targets.kubernetes import Cluster, Settings, build
 from tidegate.domain.manifests import read
 from tidegate.domain.options import split
 from tidegate.domain.schedule import Hooks
 
-kubeconfig, manifests, sync, last = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-writes = 0
-
-def fence():
-    global writes
-    if writes == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    writes += 1
-
-cluster = build(Settings(kubeconfig=kubeconfig, namespace="shop"))
-kept, hooks = split(read(manifests.read_bytes(), "set.yaml"))
-plan = cluster.look(OWNER, kept, hooks=Hooks(sync, tuple(hooks)))
-result = cluster.apply(OWNER, plan, fence=fence)
-assert not result.failure and not result.problems, result
-print(writes)
-"""
+AT_ONCE, MARGIN = 4, 3
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload([__name__])
 
 
-def desired(version: str, *, extra: int) -> str:
-    """Forty objects in waves with hooks of every phase; `extra` of them are in no other version."""
-    waves = [config(f"w{wave}-{n}", wave=wave, v=version) for wave in (-5, 0, 2, 10) for n in range(7)]
-    extras = [config(f"only-{version}-{n}", wave=n - 2, v=version) for n in range(extra)]
+def desired(version: str) -> str:
+    """Forty objects in waves with hooks of every phase; some are in no other version."""
+    waves = [config(f"w{n}", wave=wave, v=version) for n, wave in enumerate((-5, -5, 0, 0, 0, 2, 10) * 4)]
+    extras = [config(f"only-{version}-{n}", wave=n - 2, v=version) for n in range(5)]
     hooks = [
         job("before", "PreSync", wave=-1),
         job("migrate", "PreSync", policy="HookSucceeded"),
@@ -52,35 +37,95 @@ def desired(version: str, *, extra: int) -> str:
         job("announce", "PostSync", wave=1, policy="HookSucceeded"),
         job("alarm", "SyncFail"),
     ]
-    foreign = json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {}})
-    return joined(*waves, *extras, *hooks, foreign)
+    secret = json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {}})
+    return joined(*waves, *extras, *hooks, secret)
 
 
-def state(world: Any) -> dict[str, Any]:
-    """What counts in the end: which objects are there and what they say, the inventory too."""
+def sync(cluster: Cluster, version: str, fence: Callable[[], None] = lambda: None) -> None:
+    kept, hooks = split(read(desired(version).encode(), "set.yaml"))
+    plan = cluster.look(OWNER, kept, hooks=Hooks(version, tuple(hooks)))
+    if plan.acts:
+        result = cluster.apply(OWNER, plan, fence=fence)
+        assert not result.failure
+        assert not result.problems
+
+
+def sync_until(kubeconfig: Path, namespace: str, last: int) -> None:
+    """In a process of its own: killed when it is about to make write number `last`, counted from 0."""
+    writes = iter(range(1_000_000))
+
+    def fence() -> None:
+        if next(writes) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sync(build(Settings(kubeconfig=kubeconfig, namespace=namespace)), "two", fence)
+
+
+def settled(cluster: Cluster) -> dict[str, Any]:
+    """What counts in the end, once nothing is on its way out any more."""
+    end = time.monotonic() + 60
+    while True:
+        found = state(cluster)
+        if not any(is_leaving for _, _, is_leaving in found.values()):
+            return found
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+
+
+def state(cluster: Cluster) -> dict[str, Any]:
+    """Which objects are there, what they say, and whether they are being deleted; of the inventory the names."""
     found = {}
     for api, kind in (("v1", "ConfigMap"), ("v1", "Secret"), ("batch/v1", "Job")):
-        for live in world.cluster.list(api, kind):
+        for live in cluster.list(api, kind):
             meta = live["metadata"]
-            notes = {k: v for k, v in (meta.get("annotations") or {}).items() if k.startswith("tidegate.dev/")}
-            data = {k: _without_uids(v) for k, v in (live.get("data") or {}).items()}
-            found[f"{kind} {meta['name']}"] = (data, notes, meta.get("finalizers"))
+            if meta["name"] == "kube-root-ca.crt":
+                continue
+            data = {key: _bare(text, cluster.namespace) for key, text in (live.get("data") or {}).items()}
+            found[f"{kind} {meta['name']}"] = (
+                str(data),
+                str(meta.get("finalizers")),
+                "deletionTimestamp" in meta,
+            )
     return found
 
 
-def _without_uids(text: str) -> str:
-    return "\n".join(line.rpartition(" ")[0] or line for line in text.splitlines())
-
-
-def run(kubeconfig: Path, manifests: Path, sync: str, last: int) -> subprocess.CompletedProcess[str]:
-    """The sync in a process of its own, killed when it is about to make its write number `last`, from 0."""
-    root = Path(__file__).resolve().parents[3]
-    env = {**os.environ, "PYTHONPATH": str(root)}
-    argv = [sys.executable, "-c", KILLED, str(kubeconfig), str(manifests), sync, str(last)]
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+def _bare(text: str, namespace: str) -> list[str]:
+    """Lines without digests and uids, which are about the namespace."""
+    return [" ".join(line.replace(namespace, "NS").split(" ")[:4]) for line in text.splitlines()]
 
 
 def test_a_sync_killed_after_any_write_is_finished_by_the_next_one(
-    either: Any, server: ApiServer, kubeconfig: Path, tmp_path: Path
+    either: World, kubeconfig_of: Path
 ) -> None:
-    pass
+    def begun(name: str) -> Cluster:
+        """A namespace where a part of version one is live: some to be changed, some to be pruned."""
+        cluster = build(Settings(kubeconfig=kubeconfig_of, namespace=name, create_namespace=True))
+        cluster.prepare()
+        kept, _ = split(read(desired("one").encode(), "set.yaml"))
+        cluster.apply(OWNER, cluster.look(OWNER, kept[20:]), fence=lambda: None)
+        return cluster
+
+    def killed_and_finished(last: int) -> tuple[int | None, dict[str, Any]]:
+        cluster = begun(f"k{last}")
+        with Jobs(cluster._objects):
+            child = FORKED.Process(target=sync_until, args=(kubeconfig_of, f"k{last}", last))
+            child.start()
+            child.join()
+            sync(cluster, "two")
+        return child.exitcode, settled(cluster)
+
+    writes: list[str] = []
+    reference = begun("reference")
+    with Jobs(reference._objects):
+        sync(reference, "two", lambda: writes.append("one"))
+    expected = settled(reference)
+    assert len(expected) == 28 + 5 + 1 + 3 + 1, "objects, what is new, the Secret, three hooks, the inventory"
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        ends = list(pool.map(killed_and_finished, range(len(writes) + MARGIN)))
+    codes = [code for code, _ in ends]
+    assert set(codes) == {-signal.SIGKILL, 0}, "a conflict more or less makes one write more or less"
+    assert codes.count(0) <= MARGIN + 3
+    different = {
+        n: found.items() ^ expected.items() for n, (_, found) in enumerate(ends) if found != expected
+    }
+    assert different == {}

@@ -138,7 +138,10 @@ def _shrunk(sync: _Sync, before: Inventory) -> Inventory:
         entries[entry.ref] = replace(entry, uid=uid)
     stay = sync.plan.kept() | {name for name, gone in sync.pruned.items() if not gone}
     entries.update({name: entry for name, entry in before.entries.items() if name in stay})
-    return Inventory(before.owner, entries, sync.inventory.progress)
+    progress = sync.inventory.progress
+    return Inventory(
+        before.owner, entries, replace(progress, is_finished=True) if sync.plan.hooks else progress
+    )
 
 
 def ensure_namespace(objects: Objects, fence: Fence) -> None:
@@ -290,7 +293,7 @@ def _await_hooks(sync: _Sync, hooks: Sequence[Hook]) -> None:
 def _record(sync: _Sync, done: Iterable[Hook]) -> None:
     """Put on record, before anything else, that these need not run again."""
     known = sync.inventory.progress.of(sync.sync)
-    progress = replace(known, done=known.done | {hook.run for hook in done})
+    progress = replace(known, done=known.done | {hook.run for hook in done}, is_finished=False)
     now = replace(sync.inventory, progress=progress)
     write_inventory(sync.objects, now, sync.inventory, fence=sync.fence)
     sync.inventory = now

@@ -23,7 +23,8 @@ RUN = "tidegate.dev/run"
 """Annotation of a hook: which run of which sync it is."""
 _SWEPT = {("batch", "Job"), ("argoproj.io", "Workflow")}
 _FAILED = (HealthStatus.Degraded, HealthStatus.Unknown)
-_GONE_SECONDS, _POLL_SECONDS, _TRIES = 60.0, 0.2, 5
+_GONE_SECONDS, _TRIES = 60.0, 5
+_FIRST_POLL, _SLOWEST_POLL = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def outcomes(
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Outcome]:
     """How each of them ended. `check` may end the waiting by raising; nothing less does: a migration goes on."""
-    end = clock() + deadline_seconds
+    end, pause = clock() + deadline_seconds, _FIRST_POLL
     ended: dict[Ref, Outcome] = {}
     while True:
         check()
@@ -89,7 +90,8 @@ def outcomes(
             running = []
         if not running:
             return [ended[hook.ref] for hook in hooks]
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(_SLOWEST_POLL, pause * 1.5)
 
 
 def _outcome(objects: Objects, hook: Hook, live: Manifest | None) -> Outcome | None:
@@ -103,9 +105,10 @@ def _outcome(objects: Objects, hook: Hook, live: Manifest | None) -> Outcome | N
         now = waiting.wait(
             objects, [hook.ref], deadline_seconds=0, interrupted=lambda: None
         )  # its pods' words
-    return (
-        Outcome(hook, f"{hook} failed: {now.message or now.status.value}") if now.status in _FAILED else None
-    )
+    if now.status not in _FAILED:
+        return None
+    why = now.message.removeprefix(f"{hook.ref}: ") or now.status.value
+    return Outcome(hook, f"{hook} failed: {why}")
 
 
 def _undeleted(live: Manifest) -> Manifest:
@@ -166,5 +169,5 @@ def _await_gone(objects: Objects, name: Ref) -> bool:
     while _read(objects, name) is not None:
         if time.monotonic() > end:
             return False
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_FIRST_POLL)
     return True
