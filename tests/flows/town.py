@@ -211,7 +211,7 @@ class Shop:
         for repository in (name, f"{name}-config"):
             town.git.create(repository)
         self.image = f"{town.cluster['registry']}/{name}"
-        self._write_config(options.get("replicas", 4))
+        self._write_config(options.get("replicas", 4), hooks=options.get("hooks", False))
         self.write_spec(**options)
         self._start_source()
 
@@ -309,13 +309,18 @@ class Shop:
             spec["stages"][0][part] |= values
         path.write_text(yaml.safe_dump(spec))
 
-    def _write_config(self, replicas: int) -> None:
+    def _write_config(self, replicas: int, *, hooks: bool) -> None:
         folder = self.town.home / "work" / f"{self.name}-config"
         for stage in ("staging", "production"):
             manifests = [
                 _deployment(self.namespace(stage), self.image, 1 if stage == "staging" else replicas)
             ]
             manifests.append(_service(self.namespace(stage)))
+            if hooks:
+                manifests += [
+                    _hook("migrate", "PreSync", self.image),
+                    _hook("announce", "PostSync", self.image),
+                ]
             path = folder / "shop" / stage
             path.mkdir(parents=True)
             (path / "shop.yaml").write_text("# the shop\n" + yaml.safe_dump_all(manifests, sort_keys=False))
@@ -406,6 +411,15 @@ def _deployment(namespace: str, image: str, replicas: int) -> dict[str, Any]:
         "metadata": {"name": "shop", "namespace": namespace},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "shop"}}, "template": template},
     }
+
+
+def _hook(name: str, phase: str, image: str) -> dict[str, Any]:
+    """A Job that works with every version of the shop but those that say they are `spoilt`."""
+    check = "import pathlib, sys; sys.exit('spoilt' in pathlib.Path('version.txt').read_text())"
+    container = {"name": "work", "image": image, "command": ["python", "-c", check]}
+    spec = {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
+    meta = {"name": name, "annotations": {"argocd.argoproj.io/hook": phase}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 
 
 def _service(namespace: str) -> dict[str, Any]:

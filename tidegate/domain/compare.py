@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from tidegate.domain.fields import by_hand
 from tidegate.domain.inventory import Entry, digest
 from tidegate.domain.manifests import Manifest, without_server_fields
 
@@ -27,7 +28,7 @@ def certainly_unchanged(desired: Manifest, live: Manifest | None, entry: Entry |
         return False
     if entry.uid and entry.uid != live.get("metadata", {}).get("uid"):
         return False
-    return covers(live, desired)
+    return covers(live, desired) and not by_hand(live)
 
 
 def covers(live: Any, desired: Any, *, quantities: bool = False) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
 from typing import Any
 
 from tidegate.domain.manifests import Manifest
 
 FieldSet = dict[str, Any]
 MANAGER = "tidegate"
+_RESTARTS = "kubectl-rollout"
 
 
 def owned(obj: Manifest | None, manager: str = MANAGER) -> FieldSet | None:
@@ -31,6 +33,112 @@ def others(obj: Manifest | None, manager: str = MANAGER) -> list[tuple[str, Fiel
         for e in entries
         if e.get("subresource") != "status" and not (_is_apply(e) and e.get("manager") == manager)
     ]
+
+
+def by_hand(obj: Manifest | None) -> list[dict[str, Any]]:
+    """The entries of people's hands: kubectl's, what was there before the first apply, and our own plain updates.
+
+    Server-side apply never removes what another manager owns, so what kubectl once added would stay for good (Argo
+    CD #25474). Flux folds the same managers into its own (`ssa/manager_apply.go`); `kubectl rollout restart` stays
+    what it is.
+    """
+    entries = ((obj or {}).get("metadata") or {}).get("managedFields") or []
+    return [e for e in entries if not e.get("subresource") and _is_by_hand(e)]
+
+
+def _is_by_hand(entry: dict[str, Any]) -> bool:
+    manager = entry.get("manager") or ""
+    if manager == MANAGER:
+        return entry.get("operation") == "Update"
+    return manager == "before-first-apply" or (manager.startswith("kubectl") and manager != _RESTARTS)
+
+
+def ours_to_say(obj: Manifest | None) -> FieldSet | None:
+    """What we own, and what people's hands do; None when there is neither."""
+    ours = owned(obj)
+    hands = [e.get("fieldsV1") or {} for e in by_hand(obj)]
+    return reduce(joined, hands, ours or {}) if hands else ours
+
+
+def folded(obj: Manifest) -> list[dict[str, Any]]:
+    """`managedFields` in which what people's hands set is ours, so that the next apply decides about it."""
+    hands = by_hand(obj)
+    entries = obj["metadata"]["managedFields"]
+    ours = next((e for e in entries if _is_apply(e) and e.get("manager") == MANAGER), None)
+    parts = [e.get("fieldsV1") or {} for e in (*([ours] if ours else []), *hands)]
+    made = {
+        **(ours or {**hands[0], "manager": MANAGER, "operation": "Apply"}),
+        "fieldsV1": reduce(joined, parts),
+    }
+    return [e for e in entries if e is not ours and e not in hands] + [made]
+
+
+def joined(one: FieldSet, other: FieldSet) -> FieldSet:
+    """The fields of both as one set; unlike `union`, a whole and its parts are both kept."""
+    return {key: joined(one.get(key, {}), other.get(key, {})) for key in {**one, **other}}
+
+
+def minus(one: FieldSet, other: FieldSet) -> FieldSet | None:
+    """What of the first set is not in the second; None when nothing is left. Who has a part has its container, too."""
+    left: FieldSet = {}
+    for key, part in one.items():
+        if key not in other:
+            left[key] = part
+        elif part and (rest := minus({k: v for k, v in part.items() if k != "."}, other[key])):
+            left[key] = rest
+    return left or None
+
+
+def without(value: Any, fields: FieldSet) -> Any:
+    """The value with the parts removed that the field set names; a container whose parts are named keeps the others."""
+    if isinstance(value, dict):
+        return {
+            k: v
+            for k, v in ((k, _pruned(v, fields.get(f"f:{k}"))) for k, v in value.items())
+            if v is not _GONE
+        }
+    if isinstance(value, list):
+        kept = [_pruned(item, _of_item(item, fields)) for item in value]
+        return [item for item in kept if item is not _GONE]
+    return value
+
+
+_GONE = object()
+
+
+def _pruned(value: Any, fields: FieldSet | None) -> Any:
+    if fields is None:
+        return value
+    if not fields or "." in fields:
+        return _GONE
+    left = without(value, fields)
+    return _GONE if left in ({}, []) and value else left
+
+
+def _of_item(item: Any, fields: FieldSet) -> FieldSet | None:
+    sub: FieldSet
+    for key, sub in fields.items():
+        if key.startswith("v:") and item == json.loads(key[2:]):
+            return {}
+        if key.startswith("k:") and isinstance(item, dict):
+            wanted = json.loads(key[2:])
+            if all(item.get(k) == v for k, v in wanted.items()):
+                return sub
+    return None
+
+
+def left_to_us(live: Manifest, predicted: Manifest) -> Manifest:
+    """What an apply makes of it once people's hands are folded: their additions go, unless somebody else has them."""
+    nothing: FieldSet = {}
+    extra: FieldSet | None = reduce(joined, (e.get("fieldsV1") or {} for e in by_hand(live)), nothing)
+    kept = [e.get("fieldsV1") or {} for e in live["metadata"]["managedFields"] if not _is_ours_or_hands(e)]
+    for fields in (owned(predicted) or {}, *kept):
+        extra = minus(extra, fields) if extra else None
+    return without(predicted, extra) if extra else predicted
+
+
+def _is_ours_or_hands(entry: dict[str, Any]) -> bool:
+    return (_is_apply(entry) and entry.get("manager") == MANAGER) or _is_by_hand(entry)
 
 
 def both(one: FieldSet, other: FieldSet) -> FieldSet | None:

@@ -271,6 +271,7 @@ def _wanted(
     if predicted is None:
         same = certain or compare.certainly_unchanged(desired, live, inventory.entries.get(name))
     else:
+        predicted = fields.left_to_us(live, predicted) if fields.by_hand(live) else predicted
         same = not compare.is_drift(live, predicted)
     if same:
         return Change(name, Action.Unchanged, desired, live, predicted)
@@ -351,7 +352,7 @@ def _sides(change: Change) -> tuple[Manifest | None, Manifest | None]:
     """Live and coming state, reduced to the fields we own on either side, fit for eyes."""
     gone = change.action is Action.Create and change.live is not None
     live, coming = (None if gone else change.live), change.predicted or change.desired
-    ours, coming_ours = fields.owned(live), fields.owned(change.predicted)
+    ours, coming_ours = fields.ours_to_say(live), fields.owned(change.predicted)
     if change.predicted is not None and coming_ours is not None:
         mask = fields.union(ours, coming_ours) if ours is not None else coming_ours
         return _fit(live, mask), _fit(coming, coming_ours)

@@ -320,9 +320,8 @@ def test_a_lost_lease_ends_the_apply_and_is_not_taken_for_an_objects_problem(wor
 
 
 def test_a_taken_over_object_keeps_what_others_said(world: Any) -> None:
-    world.put(
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: shop}, data: {x: '1', z: '1'}}"
-    )
+    theirs = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: shop}, data: {x: '1', z: '1'}}"
+    world.put(theirs, "somebody")
     plan, _ = world.deploy(config("a", x="1"))
     assert [c.action for c in plan.writes] == [Action.Update]
     assert world.get("ConfigMap", "a")["data"] == {"x": "1", "z": "1"}

@@ -18,10 +18,10 @@ from tidegate.adapters.targets.kubernetes.looking import CRD
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
 from tidegate.adapters.targets.kubernetes.pruning import await_gone, prune
 from tidegate.adapters.targets.kubernetes.rest import is_outside
-from tidegate.domain import schedule
+from tidegate.domain import fields, schedule
 from tidegate.domain.health import HealthStatus, health
 from tidegate.domain.inventory import Entry, Inventory
-from tidegate.domain.manifests import Manifest, Ref
+from tidegate.domain.manifests import Manifest, Ref, ref
 from tidegate.domain.options import DeletePolicy, Phase
 from tidegate.domain.plan import Action, Change, Owner, Plan, SyncResult
 from tidegate.domain.schedule import Hook, Step
@@ -29,7 +29,7 @@ from tidegate.errors import Conflict, OutsideError, Refused
 
 log = logging.getLogger(__name__)
 
-_ESTABLISH_SECONDS, _POLL_SECONDS = 20.0, 0.1
+_ESTABLISH_SECONDS, _POLL_SECONDS, _TRIES = 20.0, 0.1, 5
 SETTLE_SECONDS = 2.0
 """Pause after a wave that wrote a kind whose status may still be about the state before (Argo CD's wave delay)."""
 
@@ -223,7 +223,23 @@ def _apply_one(objects: Objects, change: Change, fence: Fence) -> Manifest | Out
     anew = change.action in (Action.Create, Action.Replace) and change.live is not None
     if anew and not await_gone(objects, change.ref):
         return Conflict(f"{change.ref}: is still being deleted; see its finalizers")
+    if change.action is Action.Update and change.live is not None and fields.by_hand(change.live):
+        _take_over(objects, change.live, fence)
     return objects.apply(change.desired, fence=fence)
+
+
+def _take_over(objects: Objects, live: Manifest, fence: Fence) -> None:
+    """Make ours what kubectl has set, so that the apply that follows may remove what nobody wants any more."""
+    for _ in range(_TRIES):
+        try:
+            objects.patch(live, {"metadata": {"managedFields": fields.folded(live)}}, fence=fence)
+            return
+        except Conflict:
+            again = objects.read([ref(live)]).get(ref(live))
+            if again is None or not fields.by_hand(again):
+                return
+            live = again
+    raise Conflict(f"{ref(live)}: changes faster than it can be taken over; try again")
 
 
 def _await_established(objects: Objects, crds: Sequence[Change]) -> list[str]:

@@ -1,0 +1,116 @@
+"""What people do with kubectl, before us and after us: taken over without losing values, undone where Git is silent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tidegate.adapters.targets.kubernetes.rest import Request
+from tidegate.domain import fields
+from tidegate.domain.manifests import Manifest, ref
+from tidegate.domain.plan import Action
+
+STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def config(**data: str) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": data})
+
+
+def deployment(*containers: str, replicas: int = 1) -> dict[str, Any]:
+    pod = {"containers": [{"name": name, "image": f"registry.example/{name}"} for name in containers]}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": pod}
+    spec = {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+
+
+def by_kubectl(world: Any, body: Manifest, manager: str = "kubectl-edit", *, create: bool = False) -> None:
+    """As kubectl writes, without server-side apply."""
+    objects = world.cluster._objects
+    path, method, kind = objects.path(ref(body)), "PATCH", STRATEGIC
+    if create:
+        path, method, kind = path.rpartition("/")[0], "POST", "application/json"
+    objects.rest.send(Request(method, path, "setup", {"fieldManager": manager}, body, kind))
+
+
+def hands(live: Manifest) -> list[str]:
+    return [entry["manager"] for entry in fields.by_hand(live)]
+
+
+def test_what_kubectl_applied_before_us_is_taken_over_and_what_git_does_not_have_goes(either: Any) -> None:
+    old = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "conf"},
+        "data": {"a": "1", "old": "1"},
+    }
+    note = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(old)}
+    by_kubectl(
+        either,
+        {**old, "metadata": {"name": "conf", "annotations": note}},
+        "kubectl-client-side-apply",
+        create=True,
+    )
+    plan, result = either.deploy(config(a="1", b="2"))
+    assert [c.action for c in plan.changes] == [Action.Update]
+    assert "data.old" in plan.changes[0].reason
+    assert not result.problems
+    live = either.get("ConfigMap", "conf")
+    assert live["data"] == {"a": "1", "b": "2"}
+    assert note.keys().isdisjoint(live["metadata"]["annotations"])
+    assert hands(live) == []
+    assert not either.deploy(config(a="1", b="2"))[0].writes
+
+
+@pytest.mark.parametrize("manager", ["kubectl-edit", "kubectl-patch"])
+def test_a_key_and_a_container_added_with_kubectl_are_found_and_undone(either: Any, manager: str) -> None:
+    text = config(a="1") + "\n---\n" + json.dumps(deployment("web"))
+    either.deploy(text)
+    by_kubectl(
+        either,
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"x": "1"}},
+        manager,
+    )
+    added = deployment("side")["spec"]["template"]["spec"]
+    by_kubectl(either, {**deployment(), "spec": {"template": {"spec": added}}}, manager)
+    plan, result = either.deploy(text)
+    assert {c.ref.name: c.action for c in plan.changes} == {"conf": Action.Update, "web": Action.Update}
+    assert not result.problems
+    assert either.get("ConfigMap", "conf")["data"] == {"a": "1"}
+    spec = either.get("Deployment", "web", "apps")["spec"]["template"]["spec"]
+    assert [c["name"] for c in spec["containers"]] == ["web"]
+    assert not either.deploy(text)[0].writes
+
+
+def test_a_restart_by_kubectl_is_left_alone(either: Any) -> None:
+    text = json.dumps(deployment("web"))
+    either.deploy(text)
+    note = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    restart = {**deployment(), "spec": {"template": {"metadata": {"annotations": note}}}}
+    by_kubectl(either, restart, "kubectl-rollout")
+    assert not either.deploy(text)[0].writes
+
+
+def test_what_another_manager_set_beside_us_stays(either: Any) -> None:
+    either.deploy(config(a="1"))
+    by_kubectl(either, json.loads(config(x="1")), "somebody")
+    by_kubectl(either, json.loads(config(y="1")), "kubectl-edit")
+    either.deploy(config(a="1"))
+    assert either.get("ConfigMap", "conf")["data"] == {"a": "1", "x": "1"}
+
+
+def test_replicas_that_an_autoscaler_wrote_stay_when_git_does_not_say_them(either: Any) -> None:
+    silent = deployment("web")
+    del silent["spec"]["replicas"]
+    either.deploy(json.dumps(silent))
+    scaled = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 4},
+    }
+    by_kubectl(either, scaled, "kube-controller-manager")
+    either.deploy(json.dumps(silent))
+    assert either.get("Deployment", "web", "apps")["spec"]["replicas"] == 4
