@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -23,16 +25,6 @@ def owned(obj: Manifest | None, manager: str = MANAGER) -> FieldSet | None:
 
 def _is_apply(entry: dict[str, Any]) -> bool:
     return entry.get("operation") == "Apply" and not entry.get("subresource")
-
-
-def others(obj: Manifest | None, manager: str = MANAGER) -> list[tuple[str, FieldSet]]:
-    """(manager, fields) of everybody else who set something other than the status."""
-    entries = ((obj or {}).get("metadata") or {}).get("managedFields") or []
-    return [
-        (e.get("manager") or "somebody", e.get("fieldsV1") or {})
-        for e in entries
-        if e.get("subresource") != "status" and not (_is_apply(e) and e.get("manager") == manager)
-    ]
 
 
 def by_hand(obj: Manifest | None) -> list[dict[str, Any]]:
@@ -139,6 +131,62 @@ def left_to_us(live: Manifest, predicted: Manifest) -> Manifest:
 
 def _is_ours_or_hands(entry: dict[str, Any]) -> bool:
     return (_is_apply(entry) and entry.get("manager") == MANAGER) or _is_by_hand(entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Fields that another manager has set to something else than an apply would."""
+
+    manager: str
+    at: str
+    """When it set them last, as the server writes times; empty when it does not say."""
+    fields: FieldSet
+
+
+def clashes(live: Manifest | None, predicted: Manifest | None) -> list[Clash]:
+    """Whose values a forced apply would overwrite; `predicted` is its dry-run's answer."""
+    ours = owned(predicted)
+    found = []
+    for entry in ((live or {}).get("metadata") or {}).get("managedFields") or [] if ours else []:
+        if entry.get("subresource") == "status" or (_is_apply(entry) and entry.get("manager") == MANAGER):
+            continue
+        common = both(entry.get("fieldsV1") or {}, ours or {})
+        differs = differing(common, live, predicted) if common is not None else None
+        if differs is not None:
+            found.append(Clash(entry.get("manager") or "somebody", entry.get("time") or "", differs))
+    return found
+
+
+def differing(fields: FieldSet, one: Any, other: Any) -> FieldSet | None:
+    """The part of a field set in which two values differ; None when they are the same there."""
+    parts = {key: sub for key, sub in fields.items() if key != "."}
+    if not parts:
+        return None if one == other else {}
+    found = {key: differing(sub, _at(one, key), _at(other, key)) for key, sub in parts.items()}
+    left = {key: part for key, part in found.items() if part is not None}
+    return left or None
+
+
+def _at(value: Any, key: str) -> Any:
+    if key.startswith("f:"):
+        return value.get(key[2:]) if isinstance(value, dict) else None
+    items = value if isinstance(value, list) else []
+    return next((item for item in items if _of_item(item, {key: {}}) is not None), None)
+
+
+def leaves(fields: FieldSet, value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of what a field set names, like (`spec.template.spec.containers[web].image`, "a")."""
+    parts = {key: sub for key, sub in fields.items() if key != "."}
+    if not parts:
+        yield path, value
+    for key, sub in parts.items():
+        if key.startswith("f:"):
+            step = f"{path}.{key[2:]}" if path else key[2:]
+        else:
+            wanted = json.loads(key[2:])
+            named = "/".join(map(str, wanted.values())) if isinstance(wanted, dict) else wanted
+            step = f"{path}[{named}]"
+        yield from leaves(sub, _at(value, key), step)
 
 
 def both(one: FieldSet, other: FieldSet) -> FieldSet | None:

@@ -41,6 +41,17 @@ class DeletePolicy(StrEnum):
     HookFailed = "HookFailed"
 
 
+class Conflicts(StrEnum):
+    """What happens to a field that another manager has set to something else than Git."""
+
+    Force = "force"
+    """It becomes ours; the plan says whose value goes."""
+    Fail = "fail"
+    """The plan is refused."""
+    Yield = "yield"
+    """It stays theirs and is not sent."""
+
+
 _HELM_PHASES = {
     "pre-install": Phase.PreSync,
     "pre-upgrade": Phase.PreSync,
@@ -70,6 +81,8 @@ class Options:
     """When a hook goes; empty for what is none."""
     sync: frozenset[str] = frozenset()
     """`sync-options`, like `Prune=false`."""
+    conflicts: Conflicts | None = None
+    """None: as the target has it."""
 
     @property
     def may_replace(self) -> bool:
@@ -99,6 +112,7 @@ def options(manifest: Manifest) -> Options:
         is_skipped=skips,
         delete=_policies(notes) if is_hook else frozenset(),
         sync=frozenset(_words(_ours(notes, "sync-options"))),
+        conflicts=_conflicts(notes),
     )
 
 
@@ -119,6 +133,11 @@ def _wave(text: str) -> int:
         return int(text)
     except ValueError:
         return 0
+
+
+def _conflicts(notes: Mapping[str, str]) -> Conflicts | None:
+    said = notes.get("tidegate.dev/conflicts")
+    return Conflicts(said) if said in set(Conflicts) else None
 
 
 def _policies(notes: Mapping[str, str]) -> frozenset[DeletePolicy]:

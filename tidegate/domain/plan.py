@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hmac
+import json
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from tidegate.domain import compare, fields, order
 from tidegate.domain.inventory import Entry, Inventory, Progress, entry
 from tidegate.domain.manifests import Manifest, Ref, dump, is_masked, masked, ref
-from tidegate.domain.options import Phase, asks_to_stay, options
+from tidegate.domain.options import Conflicts, Phase, asks_to_stay, options
 from tidegate.domain.schedule import Hook, Hooks
 from tidegate.domain.tracking import APP_LABEL, TRACKING_ID, Owner, annotations_of, tracked_by
 
@@ -74,6 +75,8 @@ class Change:
     predicted: Manifest | None = None
     """The object after the apply, as the API server's dry-run answered."""
     reason: str = ""
+    takes_over: bool = False
+    """Whether what people's hands have set becomes ours first, so that the apply decides about it."""
     blocks: bool = False
     """True for a refusal that must stop the whole plan; a refused prune only leaves one object alone."""
 
@@ -214,6 +217,7 @@ def plan(
     *,
     hooks: Hooks | None = None,
     unchanged: Set[Ref] = frozenset(),
+    conflicts: Conflicts = Conflicts.Force,
     allow_empty: bool = False,
 ) -> Plan:
     """What to do so that `live` becomes `desired`.
@@ -225,9 +229,12 @@ def plan(
     is everything at once, unless `allow_empty`.
     """
     names = [ref(m) for m in desired]
-    waves = {ref(m): options(m).wave for m in desired}
+    asked = {ref(m): options(m) for m in desired}
     changes = [
-        _wanted(name, m, live.get(name), predicted.get(name), inventory, certain=name in unchanged)
+        _clashing(
+            _wanted(name, m, live.get(name), predicted.get(name), inventory, certain=name in unchanged),
+            asked[name].conflicts or conflicts,
+        )
         for name, m in zip(names, desired, strict=True)
     ]
     wanted = {*names, *(ref(m) for m in (hooks.manifests if hooks else ()))}
@@ -237,8 +244,12 @@ def plan(
             changes.append(_unwanted(known, live[name], inventory.owner))
     if not desired and not allow_empty:
         changes = [_guarded(c) for c in changes]
-    in_order = sorted(changes, key=lambda c: (c.desired is None, order.key(c.ref, waves.get(c.ref, 0))))
-    return Plan(tuple(in_order), inventory, hooks, spared)
+
+    def place(change: Change) -> tuple[bool, order.Key]:
+        wave = asked[change.ref].wave if change.ref in asked else 0
+        return change.desired is None, order.key(change.ref, wave)
+
+    return Plan(tuple(sorted(changes, key=place)), inventory, hooks, spared)
 
 
 def _spared(inventory: Inventory, live: Mapping[Ref, Manifest], wanted: Set[Ref]) -> frozenset[Ref]:
@@ -271,12 +282,37 @@ def _wanted(
     if predicted is None:
         same = certain or compare.certainly_unchanged(desired, live, inventory.entries.get(name))
     else:
-        predicted = fields.left_to_us(live, predicted) if fields.by_hand(live) else predicted
         same = not compare.is_drift(live, predicted)
-    if same:
-        return Change(name, Action.Unchanged, desired, live, predicted)
-    change = Change(name, Action.Update, desired, live, predicted)
-    return replace(change, reason=_what_changes(change))
+    return Change(name, Action.Unchanged if same else Action.Update, desired, live, predicted)
+
+
+def _clashing(change: Change, policy: Conflicts) -> Change:
+    """What comes of a change where others have a say."""
+    live, predicted = change.live, change.predicted
+    if change.action not in (Action.Update, Action.Unchanged) or live is None:
+        return change
+    if predicted is not None and policy is Conflicts.Force and fields.by_hand(live):
+        predicted = fields.left_to_us(live, predicted)
+        action = Action.Update if compare.is_drift(live, predicted) else change.action
+        change = replace(change, action=action, predicted=predicted, takes_over=True)
+    if policy is Conflicts.Fail and (found := fields.clashes(live, predicted)):
+        return _refused(change.ref, change.desired or {}, live, told(found, live, predicted))
+    return replace(change, reason=_what_changes(change)) if change.action is Action.Update else change
+
+
+def told(found: Iterable[fields.Clash], live: Manifest, predicted: Manifest | None) -> str:
+    """Who has set what when, and what Git says: `spec.replicas is 4, set by hpa at …; Git says 2`."""
+    return ", ".join(
+        f"{path} is {_short(value)}, set by {clash.manager}{f' at {clash.at}' if clash.at else ''}; "
+        f"Git says {_short(dict(fields.leaves(clash.fields, predicted)).get(path))}"
+        for clash in found
+        for path, value in fields.leaves(clash.fields, live)
+    )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def blocking(name: Ref, reason: str) -> Change:
@@ -336,16 +372,7 @@ def _what_changes(change: Change) -> str:
 
 def _overruled(change: Change) -> list[str]:
     """Managers whose values we force ours upon: no silent overwrite."""
-    ours, live = fields.owned(change.predicted), change.live
-    if ours is None:
-        return []
-    found = {
-        manager
-        for manager, theirs in fields.others(live)
-        if (common := fields.both(theirs, ours)) is not None
-        and fields.project(live, common) != fields.project(change.predicted, common)
-    }
-    return sorted(found)
+    return sorted({clash.manager for clash in fields.clashes(change.live, change.predicted)})
 
 
 def _sides(change: Change) -> tuple[Manifest | None, Manifest | None]:

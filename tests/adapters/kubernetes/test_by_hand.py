@@ -11,6 +11,7 @@ from tidegate.adapters.targets.kubernetes.rest import Request
 from tidegate.domain import fields
 from tidegate.domain.manifests import Manifest, ref
 from tidegate.domain.plan import Action
+from tidegate.errors import Refused
 
 STRATEGIC = "application/strategic-merge-patch+json"
 
@@ -114,3 +115,60 @@ def test_replicas_that_an_autoscaler_wrote_stay_when_git_does_not_say_them(eithe
     by_kubectl(either, scaled, "kube-controller-manager")
     either.deploy(json.dumps(silent))
     assert either.get("Deployment", "web", "apps")["spec"]["replicas"] == 4
+
+
+def replicas(count: int, **notes: str) -> str:
+    body = deployment("web", replicas=count)
+    body["metadata"]["annotations"] = {f"tidegate.dev/{key}": value for key, value in notes.items()}
+    return json.dumps(body)
+
+
+def scaled(world: Any, count: int) -> None:
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": count},
+    }
+    by_kubectl(world, body, "scaler")
+
+
+def test_a_field_that_another_manager_set_becomes_ours_and_the_plan_says_so(either: Any) -> None:
+    either.deploy(replicas(1))
+    scaled(either, 4)
+    plan, _ = either.deploy(replicas(2))
+    assert plan.changes[0].reason == "spec.replicas (set by scaler)"
+    assert either.get("Deployment", "web", "apps")["spec"]["replicas"] == 2
+
+
+def test_a_conflict_that_is_to_fail_names_manager_field_value_and_time_and_writes_nothing(
+    either: Any,
+) -> None:
+    either.deploy(replicas(1, conflicts="fail"))
+    scaled(either, 4)
+    with pytest.raises(Refused, match=r"spec\.replicas is 4, set by scaler at 20\d\d-.*; Git says 2"):
+        either.deploy(replicas(2, conflicts="fail"))
+    assert either.get("Deployment", "web", "apps")["spec"]["replicas"] == 4
+
+
+def test_a_field_that_is_yielded_stays_theirs_and_the_rest_is_applied(either: Any) -> None:
+    either.deploy(replicas(1, conflicts="yield"))
+    scaled(either, 4)
+    plan, result = either.deploy(replicas(2, conflicts="yield", note="new"))
+    assert plan.changes[0].reason == "metadata.annotations.tidegate.dev/note"
+    assert not result.problems
+    live = either.get("Deployment", "web", "apps")
+    assert (live["spec"]["replicas"], live["metadata"]["annotations"]["tidegate.dev/note"]) == (4, "new")
+    assert not either.deploy(replicas(2, conflicts="yield", note="new"))[0].writes
+
+
+def test_an_item_of_a_list_is_yielded_by_its_key(either: Any) -> None:
+    note = {"annotations": {"tidegate.dev/conflicts": "yield"}}
+    ours = {**deployment("web"), "metadata": {"name": "web", **note}}
+    either.deploy(json.dumps(ours))
+    pod = {"containers": [{"name": "web", "image": "registry.example/patched"}]}
+    theirs = {**deployment(), "spec": {"template": {"spec": pod}}}
+    by_kubectl(either, theirs, "mender")
+    assert not either.deploy(json.dumps(ours))[0].writes
+    spec = either.get("Deployment", "web", "apps")["spec"]["template"]["spec"]
+    assert [c["image"] for c in spec["containers"]] == ["registry.example/patched"]

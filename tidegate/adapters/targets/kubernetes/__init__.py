@@ -15,6 +15,7 @@ from tidegate.adapters.targets.kubernetes.objects import Objects
 from tidegate.adapters.targets.kubernetes.rest import Rest
 from tidegate.domain.health import Health
 from tidegate.domain.manifests import Manifest, Ref
+from tidegate.domain.options import Conflicts
 from tidegate.domain.plan import Owner, Plan, SyncResult
 from tidegate.domain.schedule import Hooks
 from tidegate.settings import settings as environment
@@ -35,6 +36,8 @@ class Settings(BaseModel):
     """Default: `$KUBECONFIG`, else `~/.kube/config`."""
     create_namespace: bool = False
     """Create the namespace when it is missing."""
+    conflicts: Conflicts = Conflicts.Force
+    """What happens to a field that another manager has set to something else; see `docs/sync.md`."""
 
 
 class Cluster:
@@ -79,6 +82,7 @@ class Cluster:
             owner,
             desired,
             hooks=hooks,
+            conflicts=self._settings.conflicts,
             allow_empty=allow_empty,
             makes_namespace=self._settings.create_namespace,
         )

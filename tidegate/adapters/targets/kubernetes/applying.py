@@ -223,7 +223,7 @@ def _apply_one(objects: Objects, change: Change, fence: Fence) -> Manifest | Out
     anew = change.action in (Action.Create, Action.Replace) and change.live is not None
     if anew and not await_gone(objects, change.ref):
         return Conflict(f"{change.ref}: is still being deleted; see its finalizers")
-    if change.action is Action.Update and change.live is not None and fields.by_hand(change.live):
+    if change.takes_over and change.live is not None:
         _take_over(objects, change.live, fence)
     return objects.apply(change.desired, fence=fence)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from tidegate.adapters.targets.kubernetes.inventories import read_inventory, recover_inventory
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
+from tidegate.domain import fields
 from tidegate.domain.compare import certainly_unchanged
 from tidegate.domain.inventory import Inventory
 from tidegate.domain.manifests import Manifest, Ref, is_masked, normal, ref, unique
-from tidegate.domain.options import options
+from tidegate.domain.options import Conflicts, options
 from tidegate.domain.plan import Change, Owner, Plan, Refusal, blocking, plan
 from tidegate.domain.schedule import Hook, Hooks
 from tidegate.domain.tracking import stamped, tracked_by
@@ -31,6 +33,7 @@ def look(
     desired: Sequence[Manifest],
     *,
     hooks: Hooks | None = None,
+    conflicts: Conflicts = Conflicts.Force,
     allow_empty: bool = False,
     makes_namespace: bool = False,
 ) -> Plan:
@@ -51,9 +54,34 @@ def look(
         {objects.namespace} if makes_namespace else set()
     )
     answers = _dry_runs(objects, asked, live, coming)
-    found = plan(ours, live, answers, inventory, hooks=hooks, unchanged=unchanged, allow_empty=allow_empty)
+    giving = [m for m in asked if (options(m).conflicts or conflicts) is Conflicts.Yield]
+    given = {ref(m): made for m in giving if (made := _yielded(m, live.get(ref(m)), answers.get(ref(m))))}
+    answers |= _dry_runs(objects, list(given.values()), live, coming)
+    found = plan(
+        [given.get(ref(m), m) for m in ours],
+        live,
+        answers,
+        inventory,
+        hooks=hooks,
+        unchanged=unchanged,
+        conflicts=conflicts,
+        allow_empty=allow_empty,
+    )
     refused = _refused_hooks(objects, found.pending_hooks, live, inventory, coming)
     return replace(found, changes=(*found.changes, *refused)) if refused else found
+
+
+def _yielded(
+    desired: Manifest, live: Manifest | None, predicted: Manifest | Refusal | None
+) -> Manifest | None:
+    """The manifest without what others have set to something else; None when there is no such thing."""
+    if live is None or predicted is None or isinstance(predicted, Refusal):
+        return None
+    theirs = [clash.fields for clash in fields.clashes(live, predicted)]
+    if not theirs:
+        return None
+    made: Manifest = fields.without(desired, reduce(fields.joined, theirs))
+    return made
 
 
 def _placed(objects: Objects, owner: Owner, hooks: Hooks | None) -> Hooks | None:
