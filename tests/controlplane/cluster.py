@@ -126,6 +126,7 @@ class ControlPlane:
             # Pods would wait for their namespace's account, and get a volume nobody here serves.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
+            "--kubelet-preferred-address-types=InternalIP",  # nobody resolves the node's name
             "--allow-privileged",
             f"--audit-policy-file={policy}",
             f"--audit-log-path={self.audit_log}",
@@ -162,7 +163,7 @@ class ControlPlane:
         """In a process of its own, so that pods end in order whatever becomes of us."""
         pair = authority.user("tidegate-node", "system:masters")
         config = self._write_kubeconfig("node.kubeconfig", authority, pair)
-        ready = self.home / "node-ready"
+        ready, serving = self.home / "node-ready", authority.server("tidegate-node")
         argv = [
             sys.executable,
             "-m",
@@ -170,6 +171,8 @@ class ControlPlane:
             str(config),
             str(self.home / "node"),
             str(ready),
+            str(serving.certificate),
+            str(serving.key),
         ]
         child = self._start("node", argv)
         self._processes.wait(child, ready.exists, seconds=START_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ class NodeAgent:
     `pods` may be a shared informer (its owner starts it); without one the agent watches its own node's pods.
     `services` gives the environment that tells a pod of a namespace where Services answer.
     `own_addresses` decides whether pods get a loopback address each (default: where the system can).
+    `tls` is for a real API server, which asks nodes for logs by HTTPS only.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class NodeAgent:
         services: Callable[[str], Mapping[str, str]] = lambda _: {},
         timing: Timing | None = None,
         own_addresses: bool | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
         self._home = home
@@ -70,7 +73,7 @@ class NodeAgent:
         self._workers: dict[str, PodWorker] = {}
         self._cleaning: set[asyncio.Task[None]] = set()
         self._loop = LoopThread("node-agent")
-        self._server = KubeletServer(self._find)
+        self._server = KubeletServer(self._find, tls)
         self._registration: Registration | None = None
         self._stopping = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,15 +19,18 @@ _REQUEST_SECONDS = 10.0
 
 
 class KubeletServer:
-    """Serves on 127.0.0.1; runs on the agent's loop."""
+    """Serves on 127.0.0.1; runs on the agent's loop. A real API server asks by HTTPS only: give it `tls`."""
 
-    def __init__(self, find: FindContainer) -> None:
+    def __init__(self, find: FindContainer, tls: ssl.SSLContext | None = None) -> None:
         self._find = find
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=_MAX_REQUEST)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", port, limit=_MAX_REQUEST, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
