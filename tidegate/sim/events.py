@@ -7,6 +7,7 @@ raise `count` on the same object instead of adding new ones.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import logging
 import queue
@@ -31,7 +32,7 @@ class Recorder:
     def __init__(self, client: Client, component: str) -> None:
         self._client = client
         self._component = component
-        self._queue: queue.Queue[tuple[Object, str, str, str, str] | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[tuple[Object, str, str, str, str, str] | None] = queue.Queue(_WAITING)
         self._counts: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._thread = threading.Thread(target=self._run, name=f"events-{component}", daemon=True)
         self._thread.start()
@@ -39,7 +40,13 @@ class Recorder:
     def event(self, obj: Object, kind: str, reason: str, message: str, field_path: str = "") -> None:
         """`kind` is Normal or Warning; `obj` the object it is about."""
         with contextlib.suppress(queue.Full):
-            self._queue.put_nowait((obj, kind, reason, message, field_path))
+            self._queue.put_nowait((obj, kind, reason, message, field_path, self._component))
+
+    def named(self, component: str) -> Recorder:
+        """The same recorder for another source; only the first is stopped."""
+        found = copy.copy(self)
+        found._component = component
+        return found
 
     def stop(self) -> None:
         """Writes what is waiting (at most 2 s) and ends."""
@@ -54,7 +61,9 @@ class Recorder:
             except OutsideError as error:
                 log.debug("event lost: %s", error)
 
-    def _write(self, obj: Object, kind: str, reason: str, message: str, field_path: str) -> None:
+    def _write(
+        self, obj: Object, kind: str, reason: str, message: str, field_path: str, component: str
+    ) -> None:
         meta = obj["metadata"]
         namespace = meta.get("namespace") or "default"
         told = "\n".join((meta.get("uid", ""), kind, reason, message, field_path))
@@ -62,7 +71,11 @@ class Recorder:
         known = self._counts.get(fingerprint)
         if known is not None and self._again(namespace, fingerprint, *known):
             return
-        body = self._body(obj, namespace, kind, reason, message, field_path)
+        body = {
+            **self._body(obj, namespace, kind, reason, message, field_path),
+            "source": {"component": component},
+            "reportingComponent": component,
+        }
         name = self._client.create(EVENTS, body)["metadata"]["name"]
         self._note(fingerprint, name, 1)
 
@@ -100,8 +113,6 @@ class Recorder:
             "type": kind,
             "reason": reason,
             "message": message[:1024],
-            "source": {"component": self._component},
-            "reportingComponent": self._component,
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,

@@ -81,7 +81,13 @@ def test_a_stateful_set_starts_in_order_and_is_updated_from_the_top(
         after[f"{name}-1"]["metadata"]["creationTimestamp"]
         <= after[f"{name}-0"]["metadata"]["creationTimestamp"]
     )
-    kubectl("delete", "pvc", f"data-{name}-0", f"data-{name}-1")
+
+    kubectl("delete", "pvc", f"data-{name}-0", f"data-{name}-1", "--wait=false")
+    held = kubectl.get("pvc", f"data-{name}-0")["metadata"]
+    assert held["deletionTimestamp"]
+    assert held["finalizers"] == ["kubernetes.io/pvc-protection"], "its pod runs"
+    kubectl("delete", "statefulset", name)
+    kubectl("wait", "--for=delete", f"pvc/data-{name}-0", f"pvc/data-{name}-1", "--timeout=60s")
 
 
 def test_a_partition_holds_the_lower_ordinals_back(kubectl: Shell, image: str, name: str) -> None:

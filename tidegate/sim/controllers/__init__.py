@@ -39,17 +39,26 @@ class Controllers:
         self._queue = WorkQueue("controllers")
         self._recorders = [Recorder(client, n) for n in ("controller-manager", "default-scheduler")]
         events, scheduling = self._recorders
-        self._deployments = DeploymentController(client, informers, events)
+        self._deployments = DeploymentController(client, informers, events.named("deployment-controller"))
         self._endpoints = EndpointSliceController(client, informers)
         self._scheduler = Scheduler(client, informers, scheduling)
         self._pods = informers[PODS]
         self._replica_sets = informers[REPLICA_SETS]
         for resource, reconcile in (
             (DEPLOYMENTS, self._deployments.reconcile),
-            (REPLICA_SETS, ReplicaSetController(client, informers, events).reconcile),
-            (STATEFUL_SETS, StatefulSetController(client, informers, events).reconcile),
-            (DAEMON_SETS, DaemonSetController(client, informers, events).reconcile),
-            (JOBS, JobController(client, informers, events).reconcile),
+            (
+                REPLICA_SETS,
+                ReplicaSetController(client, informers, events.named("replicaset-controller")).reconcile,
+            ),
+            (
+                STATEFUL_SETS,
+                StatefulSetController(client, informers, events.named("statefulset-controller")).reconcile,
+            ),
+            (
+                DAEMON_SETS,
+                DaemonSetController(client, informers, events.named("daemonset-controller")).reconcile,
+            ),
+            (JOBS, JobController(client, informers, events.named("job-controller")).reconcile),
             (SERVICES, self._endpoints.reconcile),
             (CLAIMS, ClaimController(client, informers).reconcile),
             (PODS, self._scheduler.reconcile),
@@ -87,6 +96,9 @@ class Controllers:
             self._wake_deployment(key[0], owner["name"])
         for service in self._endpoints.services_of(pod):
             self._queue.add(SERVICES.plural, service)
+        for volume in pod["spec"].get("volumes") or ():
+            if claim := volume.get("persistentVolumeClaim"):
+                self._queue.add(CLAIMS.plural, (key[0], claim["claimName"]))
 
     def _offer_to_owners(self, orphan: Object) -> None:
         """Somebody's selector may match: adoption is theirs to decide."""
