@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,6 @@ class Case:
     topic: str
     name: str
     steps: tuple[Mapping[str, Any], ...]
-    real_only: str = ""
-    """Why the embedded cluster is not asked: its docstring lists what it does not do."""
 
     @property
     def id(self) -> str:
@@ -59,33 +58,40 @@ class Case:
 
 def load() -> list[Case]:
     """Every case of the contract, in the order of files and lines."""
-    objects = yaml.safe_load((HERE / "objects.yaml").read_text())
-    return [case for path in sorted((HERE / "cases").glob("*.yaml")) for case in _of_file(path, objects)]
+    known = objects()
+    return [case for path in sorted((HERE / "cases").glob("*.yaml")) for case in _of_file(path, known)]
 
 
-def _of_file(path: Path, objects: Mapping[str, Any]) -> Iterator[Case]:
+@cache
+def objects() -> Mapping[str, Any]:
+    """The objects that cases begin with, by name."""
+    found: Mapping[str, Any] = yaml.safe_load((HERE / "objects.yaml").read_text())
+    return found
+
+
+def _of_file(path: Path, known: Mapping[str, Any]) -> Iterator[Case]:
     document = yaml.safe_load(path.read_text())
     for entry in document["cases"]:
         for values in entry.get("each") or [{}]:
             name, steps = filled((entry["case"], entry["steps"]), values)
-            whole = tuple(_with_object(step, objects) for step in steps)
-            yield Case(path.stem, str(name), whole, entry.get("real_only", ""))
+            whole = tuple(_with_object(step, known) for step in steps)
+            yield Case(path.stem, str(name), whole)
 
 
-def _with_object(step: Mapping[str, Any], objects: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_object(step: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
     if "like" not in step:
         return step
     rest = {key: value for key, value in step.items() if key != "like"}
-    return {**rest, "body": _merged(objects[step["like"]], step.get("body") or {})}
+    return {**rest, "body": merged(known[step["like"]], step.get("body") or {})}
 
 
-def _merged(onto: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merged(onto: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """A merge patch: null removes, lists are replaced."""
     found = {key: value for key, value in onto.items() if key not in new}
     for key, value in new.items():
         old = onto.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            found[key] = _merged(old, value)
+            found[key] = merged(old, value)
         elif value is not None:
             found[key] = value
     return found

@@ -25,9 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Iterator[Server]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    config = tmp_path_factory.mktemp("embedded") / "kubeconfig"
     with ApiServer() as running, urllib3.PoolManager(retries=False) as pool:
-        yield Server("embedded", running.url, pool)
+        yield Server("embedded", running.url, pool, running.write_kubeconfig(config))
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def real(kubernetes_programs: Programs, tmp_path_factory: pytest.TempPathFactory
         ControlPlane(home, kubernetes_programs, CONTROLLERS, runs_pods=False) as plane,
         urllib3.PoolManager(retries=False, ssl_context=plane.ssl_context()) as pool,
     ):
-        yield Server("real", plane.url, pool)
+        yield Server("real", plane.url, pool, plane.kubeconfig)
 
 
 @pytest.fixture(params=["embedded", "real"])

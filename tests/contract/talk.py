@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -42,6 +43,7 @@ class Server:
     name: str
     url: str
     pool: urllib3.PoolManager
+    kubeconfig: Path
 
     def ask(self, step: Step, namespace: str) -> tuple[int, Any, Mapping[str, str]]:
         """Status code, body (JSON, a list of JSON lines for a watch, else text), headers."""

@@ -12,7 +12,6 @@ from tests.contract.cases import Case, Step, load
 from tests.contract.talk import Server, run
 
 CASES = load()
-DIFFERENCES = answers.differences()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
@@ -23,8 +22,6 @@ def test_kubernetes_answers(
     kept: dict[str, dict[str, Any]],
     request: pytest.FixtureRequest,
 ) -> None:
-    if case.real_only and server.name == "embedded":
-        pytest.skip(f"the embedded cluster does not do this: {case.real_only}")
     own = unique()
     made = server.ask(Step("POST /api/v1/namespaces", body={"metadata": {"name": f"ns-{own}"}}), "")
     assert made[0] == 201
@@ -32,11 +29,7 @@ def test_kubernetes_answers(
     if server.name == "real" and request.config.getoption("--record", default=False):
         kept.setdefault(case.topic, {})[case.name] = told
         return
-    expected = answers.read(case.topic)[case.name]
-    if server.name == "embedded" and case.id in DIFFERENCES:
-        assert told != expected, "it is right now: take it off differences.yaml"
-        pytest.xfail("a known difference, see differences.yaml")
-    assert told == expected
+    assert told == answers.read(case.topic)[case.name]
 
 
 def test_no_answer_is_kept_for_a_case_that_is_gone() -> None:
@@ -44,10 +37,6 @@ def test_no_answer_is_kept_for_a_case_that_is_gone() -> None:
     kept = {(path.stem, name) for path in answers.FOLDER.glob("*.yaml") for name in answers.read(path.stem)}
     assert kept == {(case.topic, case.name) for case in CASES}
     assert {topic for topic, _ in kept} == topics
-
-
-def test_every_known_difference_is_a_case() -> None:
-    assert {case.id for case in CASES} >= DIFFERENCES
 
 
 def test_every_case_has_a_sentence_of_its_own() -> None:

@@ -82,7 +82,8 @@ def test_a_new_pod_is_pending(api, pod):
     body = {**pod(), "status": {"phase": "Running"}}
     answer = api.post("pods", body)
     assert answer.body["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
-    assert answer.body["spec"]["serviceAccountName"] == "default"
+    assert "serviceAccountName" not in answer.body["spec"]
+    assert [t["tolerationSeconds"] for t in answer.body["spec"]["tolerations"]] == [300, 300]
 
 
 def test_volumes_of_config_maps_and_secrets_get_a_mode(api, pod):

@@ -122,7 +122,7 @@ def test_describe_reads_what_belongs_together(kubectl):
     assert "StrategyType:           RollingUpdate" in kubectl("describe", "-n", "shop", "deployment/web")
     assert "Type:                     ClusterIP" in kubectl("describe", "-n", "shop", "service/web")
     kubectl("run", "one", "-n", "shop", "--image=web:1")
-    assert "Status:           Pending" in kubectl("describe", "-n", "shop", "pod/one")
+    assert "Status:       Pending" in kubectl("describe", "-n", "shop", "pod/one")
     assert "Status:       Active" in kubectl("describe", "namespace", "shop")
 
 

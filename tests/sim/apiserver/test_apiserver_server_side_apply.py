@@ -335,7 +335,7 @@ def test_an_object_without_owners_gets_one_for_its_past(api, config):
     api.post("configmaps", config(a="1", b="1"))
     api.patch("configmaps/conf", {"metadata": {"managedFields": [{}]}})
     answer = api.apply("configmaps/conf", config(a="1"))
-    assert entry(answer, "before-first-apply", "Update") == {"f:data": {"f:a": {}, "f:b": {}}}
+    assert entry(answer, "before-first-apply", "Update") == {"f:data": {".": {}, "f:a": {}, "f:b": {}}}
 
 
 def test_rewritten_managed_fields_are_believed(api, config):

@@ -5,13 +5,13 @@
 
 No authentication, no TLS, 127.0.0.1 only. It serves discovery, the built-in kinds Tidegate needs and custom resources,
 with server-side apply, patches, watches, deletion and garbage collection as the real server does them; one contract
-suite (`tests/contract`) runs against both, and where they differ this one is wrong; the cases in which it still is are
-listed in `tests/contract/differences.yaml`.
+suite (`tests/contract`) runs against both, and where they differ this one is wrong. RBAC holds for requests that
+impersonate somebody; all others are the administrator's.
 
 Not implemented, answered 501 or 404: pods/exec, attach, portforward, ephemeralcontainers, binding; admission webhooks
-(stored, never called); CEL rules and conversion webhooks of CRDs; RBAC (stored, everything is allowed) and
-impersonation (not heard); protobuf bodies (415); events.k8s.io; API priority and fairness;
-quotas and limit ranges (stored, not enforced).
+(stored, never called); CEL rules and conversion webhooks of CRDs; the cluster roles a real server is born with (but
+cluster-admin) and their aggregation; protobuf bodies (415); events.k8s.io; API priority and fairness; quotas and limit
+ranges (stored, not enforced).
 
 Ours alone: `/_tidegate/faults`, see `tidegate.sim.apiserver.faults`.
 """

@@ -26,6 +26,8 @@ def allocate(store: Store, service: Object) -> None:
         ]
         raise invalid("", "Service", service["metadata"]["name"], causes)
     spec["clusterIPs"] = [spec["clusterIP"]]
+    spec.setdefault("ipFamilies", ["IPv4"])
+    spec.setdefault("ipFamilyPolicy", "SingleStack")
     if spec["type"] in ("NodePort", "LoadBalancer"):
         _node_ports(store, service)
 

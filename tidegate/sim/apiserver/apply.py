@@ -83,8 +83,10 @@ def apply(shape: Shape, live: dict[str, Any] | None, config: dict[str, Any], req
     if not request.force and (found := conflicts(claimed, change, request.owner)):
         raise ownership_conflict(found)
     result = take(claimed, change, request.owner)
-    if last is not None and last.fields == said and last.api_version == request.api_version:
-        result = {**result, request.owner: last}
+    if live is not None and not (change.modified or change.added or change.removed):
+        # an apply that leaves the object as it is does not touch the clock: a newcomer has no time at all
+        since = last.time if last is not None else ""
+        result = {**result, request.owner: Claim(said, since, request.api_version)}
     if not said:
         result = {owner: claim for owner, claim in result.items() if owner != request.owner}
     return Applied(merged, result)

@@ -71,25 +71,7 @@ def job_spec(spec: Object) -> None:
         manualSelector=False,
         podReplacementPolicy="Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed",
     )
-    if spec["manualSelector"] is False:
-        del spec["manualSelector"]
     template_defaults(spec)
-
-
-_JOB_LABELS: Final = ("batch.kubernetes.io/controller-uid", "controller-uid")
-
-
-def job_selector(obj: Object) -> None:
-    """At creation: the selector by the Job's own uid, and the labels that match it in the template."""
-    spec = obj["spec"]
-    if spec.get("manualSelector"):
-        return
-    metadata = spec.setdefault("template", {}).setdefault("metadata", {})
-    marks = metadata.setdefault("labels", {})
-    for name in _JOB_LABELS:
-        marks[name] = obj["metadata"]["uid"]
-    marks["batch.kubernetes.io/job-name"] = marks["job-name"] = obj["metadata"]["name"]
-    spec["selector"] = {"matchLabels": {_JOB_LABELS[0]: obj["metadata"]["uid"]}}
 
 
 def _job(obj: Object) -> None:
@@ -104,9 +86,10 @@ def _cron_job(obj: Object) -> None:
         successfulJobsHistoryLimit=3,
         failedJobsHistoryLimit=1,
     )
-    template = spec.get("jobTemplate", {}).get("spec", {}).get("template")
-    if template is not None:
-        template_defaults(spec["jobTemplate"]["spec"])
+    template = spec.get("jobTemplate")
+    if isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        _fill(template, metadata={})
+        template_defaults(template["spec"])
 
 
 def _service(obj: Object) -> None:
@@ -114,7 +97,7 @@ def _service(obj: Object) -> None:
     if spec["sessionAffinity"] == "ClientIP":
         _fill(spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {}), timeoutSeconds=10800)
     if spec["type"] != "ExternalName":
-        _fill(spec, internalTrafficPolicy="Cluster", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
+        _fill(spec, internalTrafficPolicy="Cluster")
     if spec["type"] in ("NodePort", "LoadBalancer"):
         _fill(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
@@ -127,7 +110,7 @@ def _service(obj: Object) -> None:
 
 
 def _namespace(obj: Object) -> None:
-    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    obj.setdefault("spec", {})
     obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
     _fill(obj.setdefault("status", {}), phase="Active")
 

@@ -12,11 +12,12 @@ def template_defaults(spec: Object) -> None:
     """Defaults of `spec.template.spec`, when there is one."""
     template = spec.get("template")
     if isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        template.setdefault("metadata", {})
         pod_spec(template["spec"])
 
 
 def pod_defaults(obj: Object) -> None:
-    """Defaults of a Pod: those of a template, and what admission adds."""
+    """Defaults of a Pod: those of a template, and a few of its own."""
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     for container in (spec.get("initContainers") or []) + (spec.get("containers") or []):
@@ -24,10 +25,6 @@ def pod_defaults(obj: Object) -> None:
         if limits:
             container["resources"]["requests"] = {**limits, **(container["resources"].get("requests") or {})}
     spec.setdefault("enableServiceLinks", True)
-    spec.setdefault("serviceAccountName", "default")
-    spec["serviceAccount"] = spec["serviceAccountName"]
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     obj.setdefault("status", {}).setdefault("phase", "Pending")
     obj["status"].setdefault("qosClass", qos(spec))
 

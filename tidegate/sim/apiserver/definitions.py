@@ -35,6 +35,7 @@ def serve(catalog: Catalog, definition: Mapping[str, Any]) -> None:
                 categories=tuple(names.get("categories") or ()),
                 subresources=tuple(sorted(version.get("subresources") or {})),
                 custom=version,
+                storage=next((v["name"] for v in spec["versions"] if v.get("storage")), ""),
             )
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,6 +16,10 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _ANSWERS_OBJECT: Final = frozenset(
     ["Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "ResourceQuota"]
 )
+
+
+_ORPHANS: Final = frozenset(["Job"])
+"""Kinds whose dependents stay unless the request says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ def delete(registry: Registry, resource: Resource, name: Name, options: DeleteOp
         _check(resource, stored, options)
         if resource.key == NAMESPACES:
             return 200, _mark_namespace(registry, resource, name, stored, options)
+        if resource.kind in _ORPHANS and not options.propagation:
+            options = replace(options, propagation="Orphan")
         grace = _grace(resource, stored.object, options)
         marks = _finalizers(stored.object, options)
         if not marks and not grace:

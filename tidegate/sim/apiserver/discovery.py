@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from typing import Any, Final
 
 from tidegate.sim.apiserver.resources import Catalog, Resource
+from tidegate.sim.apiserver.store import dump
 
 Object = dict[str, Any]
 VERSION: Final = {
@@ -52,7 +54,7 @@ def resource_list(catalog: Catalog, group_name: str, version: str) -> Object | N
     rows: list[Object] = []
     for resource in found:
         rows.append(_row(resource))
-        rows += [_subrow(resource, name) for name in resource.subresources]
+        rows += [_subrow(resource, name) for name in _in_order(resource)]
     group_version = f"{group_name}/{version}" if group_name else version
     head = {"kind": "APIResourceList", "groupVersion": group_version, "resources": rows}
     return head if not group_name else {"apiVersion": "v1", **head}
@@ -64,13 +66,30 @@ def _row(resource: Resource) -> Object:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": list(resource.verbs),
+        "verbs": list(_CUSTOM_VERBS if resource.custom is not None else resource.verbs),
     }
     if resource.short:
         row["shortNames"] = list(resource.short)
     if resource.categories:
         row["categories"] = list(resource.categories)
+    if "list" in resource.verbs:
+        row["storageVersionHash"] = _storage_version(resource)
     return row
+
+
+_CUSTOM_VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+
+
+def _storage_version(resource: Resource) -> str:
+    """Changes when objects are stored in another version (apiserver `discovery.StorageVersionHash`)."""
+    version = resource.storage or resource.version
+    digest = hashlib.sha256(f"{resource.group}/{version}/{resource.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
+
+
+def _in_order(resource: Resource) -> list[str]:
+    """Those of custom kinds in the order of Kubernetes' code, the others by name."""
+    return sorted(resource.subresources, key=lambda name: (resource.custom is None or name != "status", name))
 
 
 _SUB_VERBS: Final = {
@@ -147,6 +166,17 @@ def _aggregated_sub(resource: Resource, name: str) -> Object:
 
 
 # OpenAPI v3: enough for kubectl to see that the server validates fields and which kinds have which endpoints
+
+
+_GNOSTIC: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
+
+def open_api_v2(accept: str) -> tuple[bytes, str]:
+    """(body, content type) of a document that knows no kind: what kubectl asks for about kinds that v3 has not."""
+    if "protobuf" in accept:
+        return b"\n\x032.0", _GNOSTIC  # the field `swagger` of openapi.v2.Document
+    info = {"title": "Kubernetes (Tidegate's embedded cluster)", "version": VERSION["gitVersion"]}
+    return dump({"swagger": "2.0", "info": info, "paths": {}}), "application/json"
 
 
 def open_api_index(catalog: Catalog) -> Object:

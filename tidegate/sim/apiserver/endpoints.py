@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tidegate.sim.apiserver import (
+    access,
+    advice,
     decoding,
     discovery,
     failures,
@@ -24,7 +26,7 @@ from tidegate.sim.apiserver.http import Response, as_json
 from tidegate.sim.apiserver.registry import Options, Registry, Written
 from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.routes import Request, Target, target
-from tidegate.sim.apiserver.store import Stored, dump
+from tidegate.sim.apiserver.store import Expired, Name, Stored, dump
 
 Object = dict[str, Any]
 WATCH_SECONDS: Final = 1800.0
@@ -76,6 +78,8 @@ class Endpoints:
                 return or_not_served(discovery.group(catalog, group))
             case ["apis", group, version]:
                 return or_not_served(discovery.resource_list(catalog, group, version))
+            case ["openapi", "v2"]:
+                return Response(200, *discovery.open_api_v2(request.accept))
             case ["openapi", "v3"]:
                 return as_json(discovery.open_api_index(catalog))
             case ["openapi", "v3", "api", version]:
@@ -87,6 +91,7 @@ class Endpoints:
     # resources
 
     def _resource(self, request: Request, resource: Resource, place: Target) -> Response:
+        access.check_request(self.registry.store, request, resource, place)
         if not place.name:
             return self._collection(request, resource, place)
         if place.subresource:
@@ -138,11 +143,7 @@ class Endpoints:
         after = _continuation(query.get("continue", ""))
         if after is not None:
             rv = after[0]
-            if rv < self.registry.store.oldest:
-                raise failures.expired(
-                    "The provided continue parameter is too old to display a consistent list result."
-                )
-            found = [item for item in found if item[0] > after[1]]
+            found = [item for item in self._then(resource, place, rv) if item[0] > after[1]]
         chosen = [(name, stored) for name, stored in found if matches(stored.object)]
         metadata: Object = {"resourceVersion": str(rv)}
         limit = request.number("limit")
@@ -155,6 +156,14 @@ class Endpoints:
         if tables.wanted(request.accept):
             return as_json(tables.of_objects(resource, [s.object for s in shown], query, metadata))
         return Response(200, list_body(resource, shown, metadata))
+
+    def _then(self, resource: Resource, place: Target, rv: int) -> list[tuple[Name, Stored]]:
+        """The collection as the first page saw it. Raises 410."""
+        try:
+            return self.registry.store.select_at(resource.key, place.namespace, rv)
+        except Expired as error:
+            why = "The provided continue parameter is too old to display a consistent list result."
+            raise failures.expired(why) from error
 
     def _list_version(self, query: dict[str, str]) -> int:
         store, asked = self.registry.store, query.get("resourceVersion", "")
@@ -211,6 +220,7 @@ class Endpoints:
             validation=request.query.get("fieldValidation") or "Warn",
             subresource=subresource,
             content_type=content_type,
+            caller=access.Caller.of(request.headers),
         )
 
     def body(self, request: Request, resource: Resource, noted: decoding.Duplicates | None = None) -> Any:
@@ -221,7 +231,7 @@ class Endpoints:
         options = self.options(request, "")
         data = self.body(request, resource, options.duplicates)
         if "list" not in resource.verbs:
-            return as_json(_allowed(data), 201)
+            return as_json(access.review(self.registry.store, options.caller, data), 201)
         return self._written(
             request, resource, self.registry.create(resource, place.namespace, data, options), options
         )
@@ -242,7 +252,12 @@ class Endpoints:
     def _delete(self, request: Request, resource: Resource, place: Target) -> Response:
         options = self._delete_options(request, resource)
         code, answer = delete(self.registry, resource, (place.namespace, place.name), options)
-        return Response(code, answer.body + b"\n") if isinstance(answer, Stored) else as_json(answer, code)
+        response = (
+            Response(code, answer.body + b"\n") if isinstance(answer, Stored) else as_json(answer, code)
+        )
+        if resource.kind == "Job" and not options.propagation:
+            response.warnings.append(advice.ORPHANED_PODS)
+        return response
 
     def _delete_options(self, request: Request, resource: Resource) -> DeleteOptions:
         return DeleteOptions.read(request.query, self.body(request, resource) if request.body else None)
@@ -277,11 +292,13 @@ class Endpoints:
                 raise failures.not_implemented(f"pods/{name}")
             raise failures.no_such_path()
         match name:
-            case "status" | "finalize":
+            case "finalize" if request.method == "PUT":
+                return self._write(request, resource, place, name)
+            case "status":
                 if request.method in ("GET", "HEAD"):
                     return self._get(request, resource, place)
                 if request.method in ("PUT", "PATCH"):
-                    return self._write(request, resource, place, name if name == "status" else "")
+                    return self._write(request, resource, place, name)
             case "scale":
                 return scale.serve(self, request, resource, place)
             case "log" if request.method == "GET":
@@ -356,12 +373,3 @@ def not_served() -> Response:
 
 def or_not_served(found: Object | None) -> Response:
     return as_json(found) if found is not None else not_served()
-
-
-def _allowed(review: Any) -> Object:
-    """Everybody may do everything here."""
-    return {
-        **review,
-        "metadata": {},
-        "status": {"allowed": True, "reason": "the embedded cluster allows everything"},
-    }

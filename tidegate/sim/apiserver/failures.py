@@ -119,7 +119,8 @@ def internal(message: str) -> ApiError:
 
 
 def forbidden(group: str, plural: str, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
-    message = f'{qualified(plural, group)} "{name}" is forbidden: {why}'
+    subject = f'{qualified(plural, group)} "{name}"' if name else qualified(plural, group)
+    message = f"{subject} is forbidden: {why}"
     return ApiError(403, "Forbidden", message, details=_details(name, group, plural, causes))
 
 

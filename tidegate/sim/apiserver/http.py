@@ -85,6 +85,10 @@ class Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
+_REPEATED = frozenset({"impersonate-group"})
+"""Headers of which every value counts: they come as lines."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -108,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
+        headers |= {name: "\n".join(self.headers.get_all(name, [])) for name in headers.keys() & _REPEATED}
         request = Request.parse(self.command, self.path, headers, self._body(headers))
         try:
             response = self.server.application(request)

@@ -25,7 +25,6 @@ _ZERO_IS_ABSENT: Final = frozenset(
         "stdin",
         "stdinOnce",
         "tty",
-        "manualSelector",
         "publishNotReadyAddresses",
         "nodePort",
         "observedGeneration",
@@ -47,8 +46,26 @@ _EMPTY_IS_ABSENT: Final = frozenset(
 )
 
 
+# times that Go writes as null when they are not set, by the type that has them
+_TIMES: Final[dict[str, tuple[str, ...]]] = {
+    "DaemonSetCondition": ("lastTransitionTime",),
+    "DeploymentCondition": ("lastTransitionTime", "lastUpdateTime"),
+    "HorizontalPodAutoscalerCondition": ("lastTransitionTime",),
+    "JobCondition": ("lastProbeTime", "lastTransitionTime"),
+    "NamespaceCondition": ("lastTransitionTime",),
+    "NodeCondition": ("lastHeartbeatTime", "lastTransitionTime"),
+    "PersistentVolumeClaimCondition": ("lastProbeTime", "lastTransitionTime"),
+    "PodCondition": ("lastProbeTime", "lastTransitionTime"),
+    "ReplicaSetCondition": ("lastTransitionTime",),
+    "StatefulSetCondition": ("lastTransitionTime",),
+}
+_ALL_TIMES: Final = frozenset(name for names in _TIMES.values() for name in names)
+
+
 def normalise(shape: Shape, value: dict[str, Any]) -> dict[str, Any]:
     """Change `value` in place and hand it back. Only for built-in types."""
+    for name in _TIMES.get(shape.name, ()):
+        value.setdefault(name, None)
     for name in list(value):
         child, sub = value[name], shape.field(name)
         if sub is None or sub.form is Form.ANY:
@@ -64,7 +81,7 @@ def normalise(shape: Shape, value: dict[str, Any]) -> dict[str, Any]:
 
 def _absent(shape: Shape, name: str, value: Any) -> bool:
     if value is None:
-        return name not in _KEPT
+        return name not in _KEPT and name not in _ALL_TIMES
     if shape.form in (Form.LIST, Form.MAP) and not value:
         return name not in _KEPT
     if value == "" and name in _EMPTY_IS_ABSENT:

@@ -13,7 +13,7 @@ from typing import Any
 from tidegate.sim.apiserver import fields
 from tidegate.sim.apiserver.fields import FieldSet
 from tidegate.sim.apiserver.schema import Shape
-from tidegate.sim.apiserver.typed import Comparison, compare, to_set
+from tidegate.sim.apiserver.typed import Comparison, compare
 
 APPLY, UPDATE = "Apply", "Update"
 
@@ -103,7 +103,7 @@ def write(owners: Owners) -> list[dict[str, Any]]:
             "manager": owner.name,
             "operation": owner.operation,
             "apiVersion": claim.api_version,
-            "time": claim.time,
+            **({"time": claim.time} if claim.time else {}),
             "fieldsType": "FieldsV1",
             "fieldsV1": fields.encode(claim.fields),
         }
@@ -168,5 +168,16 @@ def after_update(
     return owners
 
 
+def taken_over(old: Mapping[str, Any], owners: Owners, writer: Owner) -> Owners:
+    """After a write through `scale`: what nobody owned stays nobody's, and the new owner's entry has no time."""
+    before, mine = read(old["metadata"]), owners.get(writer)
+    if mine is None:
+        return owners
+    if not any(fields.intersection(claim.fields, mine.fields) for claim in before.values()):
+        return before
+    return {**owners, writer: replace(mine, time="")}
+
+
 def everything(shape: Shape, value: dict[str, Any], *, has_status: bool) -> FieldSet:
-    return owned(to_set(shape, value), subresource="", has_status=has_status)
+    """What a manager owns that wrote the whole value where nothing was."""
+    return owned(compare(shape, {}, value).added, subresource="", has_status=has_status)

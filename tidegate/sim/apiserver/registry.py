@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.sim.apiserver import decoding, definitions, failures, immutability, strategy, validation
+from tidegate.sim.apiserver import advice, decoding, definitions, failures, immutability, strategy, validation
 from tidegate.sim.apiserver import patch as patching
+from tidegate.sim.apiserver.access import Ask, Caller, check, check_grant
 from tidegate.sim.apiserver.apply import Apply, apply, check_typed
 from tidegate.sim.apiserver.decoding import Duplicates, Unfit, Warnings
 from tidegate.sim.apiserver.failures import ApiError, Cause
-from tidegate.sim.apiserver.ownership import UPDATE, Owner, Owners, after_update, write
+from tidegate.sim.apiserver.ownership import UPDATE, Owner, Owners, after_update, taken_over, write
 from tidegate.sim.apiserver.resources import CRDS, NAMESPACES, Catalog, Resource
 from tidegate.sim.apiserver.schema import Shape, custom, named
 from tidegate.sim.apiserver.store import Name, Store, Stored, clone
@@ -35,6 +36,7 @@ class Options:
     validation: str = "Warn"
     subresource: str = ""
     content_type: str = "application/json"
+    caller: Caller | None = None
     warnings: Warnings = field(default_factory=Warnings)
     duplicates: Duplicates = field(default_factory=Duplicates)
 
@@ -93,7 +95,9 @@ class Registry:
 
     def decode(self, resource: Resource, data: Any, options: Options) -> Object:
         """The object a body is. Raises 400."""
-        self._check_kind(resource, data)
+        if another := self._another_kind(resource, data):
+            said = f"{_kind_said(resource, data)} cannot be handled as a {resource.kind}"
+            raise failures.bad_request(f"{said}: {another}")
         duplicate = options.duplicates.paths(data)
         obj = clone(decoding.check_identity(resource, data))
         try:
@@ -111,25 +115,25 @@ class Registry:
         decoding.settle_unknown(resource, unknown, duplicate, options.validation, options.warnings)
         return obj
 
-    def _check_kind(self, resource: Resource, data: Any) -> None:
-        """A built-in kind is decoded as what it says it is, and then does not convert. Raises 400."""
+    def _another_kind(self, resource: Resource, data: Any) -> str:
+        """Why the body is no such object: a built-in kind is decoded as what it says it is, and does not convert."""
         if resource.custom is not None or not isinstance(data, dict):
-            return
+            return ""
         group, _, version = str(data.get("apiVersion") or resource.group_version).rpartition("/")
         kind = str(data.get("kind") or resource.kind)
         if (group, version, kind) == (resource.group, resource.version, resource.kind):
-            return
+            return ""
         known = self.catalog.by_kind(group, kind)
-        if known is not None and known.version == version:
-            why = f"converting ({version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
-        else:
-            named = f"{group}/{version}" if group else version
-            why = (
-                f'no kind "{kind}" is registered for version "{named}" in scheme "pkg/runtime/scheme.go:111"'
+        if known is None or known.version != version:
+            said = f"{group}/{version}" if group else version
+            return (
+                f'no kind "{kind}" is registered for version "{said}" in scheme "pkg/runtime/scheme.go:111"'
             )
-        raise failures.bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: {why}'
-        )
+        try:
+            decoding.check_types(known, self.shape(known), data)
+        except Unfit as why:
+            return str(why)
+        return f"converting ({version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
 
     def create(self, resource: Resource, namespace: str, data: Any, options: Options) -> Written:
         """POST. Raises 400, 403, 404 (namespace), 409 (exists), 422."""
@@ -185,13 +189,16 @@ class Registry:
 
     def _create(self, resource: Resource, obj: Object, owners: Owners | None, options: Options) -> Written:
         shape = self.shape(resource)
-        strategy.complete(resource, shape, self.store, obj, creating=True)
+        strategy.complete(resource, shape, obj)
+        if owners is None:
+            owners = self._owners_after(resource, None, obj, options)
+        strategy.settle(resource, shape, self.store, obj, creating=True)
         self._validate(resource, obj)
+        check_grant(self.store, resource, obj, options.caller)
+        options.warnings.lines += advice.of(resource, obj)
         if resource.key == CRDS:
             obj["metadata"]["finalizers"] = [definitions.CLEANUP, *(obj["metadata"].get("finalizers") or ())]
             obj = definitions.established(obj, strategy.now())
-        if owners is None:
-            owners = self._owners_after(resource, None, obj, options)
         self._set_owners(obj, owners)
         obj = ordered(obj)
         name = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
@@ -204,8 +211,11 @@ class Registry:
 
     def _owners_after(self, resource: Resource, old: Object | None, new: Object, options: Options) -> Owners:
         writer = Owner(options.manager, UPDATE, resource.group_version, options.subresource)
-        return after_update(
+        owners = after_update(
             self.shape(resource), old, new, writer, has_status=resource.has_status, now=strategy.now()
+        )
+        return (
+            taken_over(old, owners, writer) if options.subresource == "scale" and old is not None else owners
         )
 
     @staticmethod
@@ -267,9 +277,13 @@ class Registry:
         shape = self.shape(resource)
         claimed = new["metadata"].get("managedFields")
         new = clone(strategy.merge_written(resource, old.object, new, options.subresource))
-        strategy.complete(resource, shape, self.store, new, creating=False)
+        strategy.complete(resource, shape, new)
+        strategy.settle(resource, shape, self.store, new, creating=False)
         strategy.bump_generation(resource, old.object, new)
         self._validate_update(resource, old.object, new)
+        check_grant(self.store, resource, new, options.caller)
+        if not options.subresource:
+            options.warnings.lines += advice.of(resource, new)
         if resource.key == CRDS and options.subresource != "status":
             new = definitions.established(new, strategy.now())
         if owners is None:
@@ -313,7 +327,8 @@ class Registry:
         name: Name = (metadata.get("namespace", ""), metadata["name"])
         held = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
         if metadata.get("deletionTimestamp") and not held and not namespace_is_busy(resource, new):
-            return self.remove(resource, name)
+            self.remove(resource, name)
+            return Stored({**new, "metadata": {**metadata, "resourceVersion": str(old.rv)}}, old.rv)
         stored = self.store.put(resource.key, name, new)
         if resource.key == CRDS:
             definitions.serve(self.catalog, new)
@@ -351,6 +366,8 @@ class Registry:
 
     def _decode_patched(self, resource: Resource, patched: Any, options: Options) -> Object:
         """What a patch made, if it still is an object of its kind. Raises 400, and 422 with the whole of it."""
+        if why_not := self._another_kind(resource, patched):
+            raise failures.invalid("", "", "", [failures.field_invalid("patch", patched, why_not)])
         obj = clone(decoding.check_identity(resource, patched))
         try:
             return self._typed(resource, obj, options.duplicates.paths(patched), options)
@@ -410,8 +427,10 @@ class Registry:
     ) -> Written:
         stored = self.store.get(resource.key, (namespace, name))
         live = self.shown(resource, stored) if stored is not None else None
-        if live is None and options.subresource:
-            raise failures.not_found(resource.group, resource.plural, name)
+        if live is None:
+            if options.subresource:
+                raise failures.not_found(resource.group, resource.plural, name)
+            check(self.store, options.caller, Ask("create", resource.group, resource.plural, namespace, name))
         if live is not None:
             self._check_current(resource, live, config["metadata"])
         request = Apply(
@@ -442,6 +461,11 @@ class Registry:
             new = clone(stored.object)
             edit(new)
             return stored if new == stored.object else self._store_update(resource, stored, new)
+
+
+def _kind_said(resource: Resource, data: Object) -> str:
+    version = str(data.get("apiVersion") or resource.group_version).rpartition("/")[2]
+    return f'{data.get("kind") or resource.kind} in version "{version}"'
 
 
 def _bad_options(kind: str, name: str, text: str, *, required: bool = False) -> ApiError:

@@ -27,6 +27,8 @@ class Resource:
     """Name of the type in `types.json`; empty for custom resources."""
     custom: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     """For a custom resource: its entry of `spec.versions` in the CRD."""
+    storage: str = ""
+    """For a custom resource: the version in which its objects are stored."""
 
     @property
     def key(self) -> Key:

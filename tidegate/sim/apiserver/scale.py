@@ -81,8 +81,8 @@ def as_scale(resource: Resource, obj: Object) -> Object:
     status: Object = {"replicas": _get(obj, _path(resource, "statusReplicasPath", ".status.replicas")) or 0}
     if resource.custom is None:
         status["selector"] = _selector_text((obj.get("spec") or {}).get("selector") or {})
-    elif selector := _get(obj, _path(resource, "labelSelectorPath", "")):
-        status["selector"] = selector
+    elif path := _path(resource, "labelSelectorPath", ""):
+        status["selector"] = _get(obj, path) or ""
     replicas = _get(obj, _path(resource, "specReplicasPath", ".spec.replicas"))
     return {
         "kind": "Scale",

@@ -130,6 +130,24 @@ class Store:
             found = [item for item in found if item[0][0] == namespace]
         return sorted(found, key=lambda item: item[0])
 
+    def select_at(self, key: Key, namespace: str, rv: int) -> list[tuple[Name, Stored]]:
+        """The same as it was at an earlier resource version. Raises Expired."""
+        with self.lock:
+            if rv < self.oldest:
+                raise Expired(f"too old resource version: {rv} ({self.oldest})")
+            found = dict(self._objects.get(key, {}))
+            for change in reversed(self._window):
+                if change.rv <= rv:
+                    break
+                if change.key != key:
+                    continue
+                if change.before is None:
+                    found.pop(change.name, None)
+                else:
+                    found[change.name] = change.before
+        chosen = (item for item in found.items() if not namespace or item[0][0] == namespace)
+        return sorted(chosen, key=lambda item: item[0])
+
     def kinds(self) -> list[Key]:
         with self.lock:
             return list(self._objects)

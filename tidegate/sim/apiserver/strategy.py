@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tidegate.sim.apiserver import allocation, definitions
+from tidegate.sim.apiserver.admission import admit
 from tidegate.sim.apiserver.decoding import drop_unknown
-from tidegate.sim.apiserver.defaults import apply_defaults, job_selector
+from tidegate.sim.apiserver.defaults import apply_defaults
 from tidegate.sim.apiserver.normal import normalise
 from tidegate.sim.apiserver.resources import Resource
 from tidegate.sim.apiserver.schema import Shape
@@ -75,23 +76,30 @@ def _counts_generations(resource: Resource) -> bool:
     return resource.custom is not None or resource.kind in _GENERATIONS
 
 
-def complete(resource: Resource, shape: Shape, store: Store, obj: Object, *, creating: bool) -> None:
-    """Defaults, normal form, allocations: everything the server fills in. In place."""
+def complete(resource: Resource, shape: Shape, obj: Object) -> None:
+    """Defaults and normal form: what decoding a body fills in, and its writer owns. In place."""
     if resource.custom is not None:
         _complete_custom(resource, shape, obj)
         return
     normalise(shape, obj)
     apply_defaults(resource.kind, obj)
+    if resource.kind == "DaemonSet":
+        notes = obj["metadata"].setdefault("annotations", {})
+        notes.setdefault("deprecated.daemonset.template.generation", "1")
+    normalise(shape, obj)
+
+
+def settle(resource: Resource, shape: Shape, store: Store, obj: Object, *, creating: bool) -> None:
+    """What the server decides by itself, admission included: allocations, selectors, finalizers. Nobody owns it."""
+    if resource.custom is not None:
+        return
     if resource.kind == "Service":
         allocation.allocate(store, obj)
-    if resource.kind == "Job" and creating:
-        job_selector(obj)
+    if creating:
+        admit(resource.kind, obj)
     normalise(shape, obj)
     if resource.kind in _STATUS:
         obj.setdefault("status", dict.fromkeys(_STATUS[resource.kind], 0))
-    if resource.kind == "DaemonSet" and creating:
-        notes = obj["metadata"].setdefault("annotations", {})
-        notes["deprecated.daemonset.template.generation"] = "1"
 
 
 _STATUS: Final[dict[str, tuple[str, ...]]] = {
@@ -132,6 +140,10 @@ def merge_written(resource: Resource, old: Object, new: Object, subresource: str
         found.pop("status", None)
         if "status" in old:
             found["status"] = old["status"]
+    if resource.kind == "Namespace":
+        # its finalizers are written through `finalize`, and nothing else is
+        whose = new if subresource == "finalize" else old
+        found = {**(old if subresource == "finalize" else found), "spec": whose.get("spec") or {}}
     if resource.kind == "Service" and found.get("spec", {}).get("type") != "ExternalName":
         _keep_allocations(old, found)
     if resource.kind == "Job":

@@ -56,7 +56,7 @@ def to_set(shape: Shape, value: Any) -> FieldSet:
     return found
 
 
-# structs a Go object always carries, so their presence is nobody's write
+# structs a Go object always carries, so their presence is nobody's write; so are a pod's containers, at first null
 _ALWAYS_THERE = frozenset(
     ["metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate", "selector"]
 )
@@ -89,7 +89,9 @@ def _compare(shape: Shape, old: Any, new: Any) -> tuple[FieldSet, FieldSet, Fiel
     removed: FieldSet = {}
     if isinstance(old, list) and isinstance(new, list):
         _compare_lists(shape, old, new, modified, added, removed)
-    elif isinstance(old, dict) and isinstance(new, dict):
+    elif isinstance(old, dict) and isinstance(
+        new, dict
+    ):  # one of them may be empty: what it holds then counts
         _compare_maps(shape, old, new, modified, added, removed)
     else:
         return (
@@ -145,9 +147,10 @@ def _compare_lists(
 
 def _appeared(shape: Shape, value: Any, name: str) -> FieldSet:
     """The set of a value that one side lacks: the containers on the way count, except those always there."""
+    there = name in _ALWAYS_THERE and bool(shape.name) and not shape.atomic
     if is_leaf(shape, value):
-        return leaf()
-    found: FieldSet = {} if name in _ALWAYS_THERE and shape.form is Form.STRUCT else leaf()
+        return {} if there and value == {} else leaf()
+    found: FieldSet = {} if there or (name == "containers" and _is_of(shape, "Container")) else leaf()
     if isinstance(value, list):
         for element, item in items(shape, value).items():
             found[element] = _appeared(shape.element or ANY, item, "")
@@ -156,6 +159,10 @@ def _appeared(shape: Shape, value: Any, name: str) -> FieldSet:
         if sub := _appeared(shape.field(key) or ANY, child, key):
             found[f"f:{key}"] = sub
     return found
+
+
+def _is_of(shape: Shape, name: str) -> bool:
+    return shape.element is not None and shape.element.name == name
 
 
 def merge(shape: Shape, live: Any, applied: Any) -> Any:

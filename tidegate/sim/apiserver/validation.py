@@ -433,12 +433,34 @@ def _definition(obj: Object) -> Iterator[Cause]:
     versions = spec.get("versions") or []
     if sum(bool(v.get("storage")) for v in versions) != 1:
         text = "must have exactly one version marked as storage version"
-        yield field_invalid("spec.versions", [v.get("name") for v in versions], text)
+        yield field_invalid("spec.versions", [_go_version(v) for v in versions], text)
+        stored = [v.get("name") for v in versions if v.get("storage")]
+        if not stored:
+            text = "must have at least one stored version"
+            yield field_invalid("status.storedVersions", None, text)
+        for name in stored[1:]:
+            text = f"must have the storage version {name}"
+            yield field_invalid("status.storedVersions", stored[:1], text)
     for index, version in enumerate(versions):
         if not (version.get("schema") or {}).get("openAPIV3Schema"):
             yield field_required(f"spec.versions[{index}].schema.openAPIV3Schema")
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         yield field_unsupported("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
+
+
+def _go_version(version: Object) -> Object:
+    """A version of a definition, as Go's own structure prints itself."""
+    return {
+        "Name": version.get("name", ""),
+        "Served": bool(version.get("served")),
+        "Storage": bool(version.get("storage")),
+        "Deprecated": bool(version.get("deprecated")),
+        "DeprecationWarning": version.get("deprecationWarning"),
+        "Schema": None,
+        "Subresources": version.get("subresources"),
+        "AdditionalPrinterColumns": version.get("additionalPrinterColumns"),
+        "SelectableFields": version.get("selectableFields"),
+    }
 
 
 def _ingress(obj: Object) -> Iterator[Cause]:

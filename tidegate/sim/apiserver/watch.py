@@ -55,7 +55,7 @@ def stream(registry: Registry, request: WatchRequest) -> Iterator[bytes]:
     store = registry.store
     with store.lock:
         initial = _initial(registry, request) if request.since is None else []
-        start = store.rv if request.since is None else request.since
+        start = begin = store.rv if request.since is None else request.since
         try:
             subscription, past = store.subscribe(request.resource.key, start)
         except Expired as error:
@@ -80,7 +80,7 @@ def stream(registry: Registry, request: WatchRequest) -> Iterator[bytes]:
                     with store.lock:
                         if subscription.queue.empty():
                             start = store.rv
-                    yield _bookmark(request.resource, start)
+                    yield _bookmark(request.resource, start) if start > begin else b""
                 else:
                     yield b""
                 continue
