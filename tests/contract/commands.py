@@ -89,6 +89,7 @@ class Kubectl:
 
     kubeconfig: Path
     home: Path
+    """Where it keeps what it knows of the server."""
 
     def run(self, case: Commands, unique: str, **values: str) -> list[dict[str, Any]]:
         """What each command said and exited with, as far as it counts."""

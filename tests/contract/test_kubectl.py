@@ -61,10 +61,9 @@ def test_kubectl_says_what_it_says_to_kubernetes(
     server: Server,
     unique: Callable[[], str],
     said: dict[str, Any],
-    tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    told = Kubectl(server.kubeconfig, tmp_path).run(case, unique())
+    told = Kubectl(server.kubeconfig, server.kubeconfig.parent).run(case, unique())
     _compare(case, told, server.name, said, request)
 
 
@@ -75,11 +74,10 @@ def test_kubectl_follows_pods_as_it_does_on_kubernetes(
     place: str,
     unique: Callable[[], str],
     said: dict[str, Any],
-    tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     kubeconfig, image = request.getfixturevalue(f"{place}_cluster")
-    told = Kubectl(kubeconfig, tmp_path).run(case, unique(), IMAGE=image)
+    told = Kubectl(kubeconfig, kubeconfig.parent).run(case, unique(), IMAGE=image)
     _compare(case, told, place, said, request)
 
 

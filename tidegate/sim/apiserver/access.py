@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tidegate.sim.apiserver.failures import forbidden, internal, not_found
+from tidegate.sim.apiserver.failures import bad_request, forbidden, not_found
 from tidegate.sim.apiserver.resources import NAMESPACES, Key, Resource
 from tidegate.sim.apiserver.routes import Request, Target
 from tidegate.sim.apiserver.store import Store
@@ -37,13 +37,15 @@ class Caller:
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Caller | None:
-        """None: the administrator. Raises 500 for groups without a user, as the real server does."""
+        """None: the administrator. Raises 400 for groups without a user."""
         name, given = headers.get("impersonate-user", ""), headers.get("impersonate-group", "")
-        if not name:
-            if given:
-                raise internal(f"requested [{{Group  {given}}}] without impersonating a user")
-            return None
         groups = tuple(group for group in given.split("\n") if group)
+        if not name:
+            if groups:
+                told = ", ".join(map(json.dumps, groups))
+                who = f'Name:"", UID:"", Groups:[]string{{{told}}}, Extra:map[string][]string(nil)'
+                raise bad_request(f"requested &user.DefaultInfo{{{who}}} without impersonating a user name")
+            return None
         if name.startswith(_ACCOUNT) and not groups:
             groups = ("system:serviceaccounts", f"system:serviceaccounts:{name.split(':')[2]}")
         everybody = "system:unauthenticated" if name == "system:anonymous" else "system:authenticated"
@@ -123,7 +125,7 @@ def check_grant(store: Store, resource: Resource, obj: Object, caller: Caller | 
         role = obj["roleRef"]
         plural = "clusterroles" if role.get("kind") == "ClusterRole" else "roles"
         if not _exists(store, plural, namespace, role.get("name", "")):
-            raise not_found(_GROUP, plural, role.get("name", ""))
+            raise not_found(_GROUP, resource.plural, role.get("name", ""))  # of that plural there too
         granted = _granted(store, role, namespace)
         leave = Ask("bind", _GROUP, plural, namespace, role.get("name", ""))
     if may(store, caller, leave):
