@@ -105,7 +105,6 @@ class Kubectl:
             given = [filled(_object(entry), known) for entry in step.get("input") or ()]
             done = self._run(words, yaml.safe_dump_all(given))
             told.append(_shown(done, names, last=step.get("last", False)))
-        self._run(["delete", "namespace", namespace, "--wait=false"], "")
         return told
 
     def _run(self, words: list[str], text: str) -> subprocess.CompletedProcess[str]:

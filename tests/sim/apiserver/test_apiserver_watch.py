@@ -96,6 +96,11 @@ def test_bookmarks_carry_the_version_of_other_kinds_writes(api, config):
     assert events[0]["object"]["kind"] == "Secret"
 
 
+def test_a_bookmark_without_news_is_not_sent(api):
+    since = api.get("secrets").rv
+    assert api.watch(f"secrets?watch=1&resourceVersion={since}&allowWatchBookmarks=true&timeoutSeconds=3") == []
+
+
 def test_no_bookmarks_unless_asked_for(api):
     since = api.get("secrets").rv
     assert api.watch(f"secrets?watch=1&resourceVersion={since}&timeoutSeconds=3") == []
