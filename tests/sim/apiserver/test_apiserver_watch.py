@@ -98,7 +98,9 @@ def test_bookmarks_carry_the_version_of_other_kinds_writes(api, config):
 
 def test_a_bookmark_without_news_is_not_sent(api):
     since = api.get("secrets").rv
-    assert api.watch(f"secrets?watch=1&resourceVersion={since}&allowWatchBookmarks=true&timeoutSeconds=3") == []
+    assert (
+        api.watch(f"secrets?watch=1&resourceVersion={since}&allowWatchBookmarks=true&timeoutSeconds=3") == []
+    )
 
 
 def test_no_bookmarks_unless_asked_for(api):

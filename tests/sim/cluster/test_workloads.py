@@ -293,3 +293,14 @@ def test_a_bare_pod_runs_and_a_forced_deletion_ends_its_process_too(
         return False
 
     until(refused, "nobody listens there any more")
+
+
+def test_a_volume_that_is_deleted_goes(kubectl: Shell, name: str) -> None:
+    spec = {
+        "capacity": {"storage": "1Mi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/nowhere"},
+    }
+    kubectl.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+    assert kubectl.get("pv", name)["metadata"]["finalizers"] == ["kubernetes.io/pv-protection"]
+    kubectl("delete", "pv", name, "--timeout=60s")

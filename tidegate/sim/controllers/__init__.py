@@ -13,11 +13,12 @@ from tidegate.sim.client import (
     REPLICA_SETS,
     SERVICES,
     STATEFUL_SETS,
+    VOLUMES,
     Client,
     Object,
     Resource,
 )
-from tidegate.sim.controllers.claims import ClaimController
+from tidegate.sim.controllers.claims import ClaimController, VolumeController
 from tidegate.sim.controllers.daemonset import DaemonSetController
 from tidegate.sim.controllers.deployment import DeploymentController
 from tidegate.sim.controllers.endpointslice import SERVICE_LABEL, EndpointSliceController
@@ -61,6 +62,7 @@ class Controllers:
             (JOBS, JobController(client, informers, events.named("job-controller")).reconcile),
             (SERVICES, self._endpoints.reconcile),
             (CLAIMS, ClaimController(client, informers).reconcile),
+            (VOLUMES, VolumeController(client, informers).reconcile),
             (PODS, self._scheduler.reconcile),
         ):
             self._queue.register(resource.plural, reconcile)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tidegate.sim.client import CLAIMS, PODS, Client, Object
+from tidegate.sim.client import CLAIMS, PODS, VOLUMES, Client, Object, Resource
 from tidegate.sim.controllers.pods import is_deleting, phase
 from tidegate.sim.informer import Informers, Key
 
 PROTECTION = "kubernetes.io/pvc-protection"
-"""The finalizer every claim is born with."""
+VOLUME_PROTECTION = "kubernetes.io/pv-protection"
+"""The finalizers that claims and volumes are born with."""
 
 
 class ClaimController:
@@ -38,15 +39,32 @@ class ClaimController:
 
     def _release(self, key: Key, claim: Object) -> None:
         """A claim that is deleted stays as long as a pod uses it; the end of such a pod leads here again."""
-        meta = claim["metadata"]
-        held = meta.get("finalizers") or []
-        if PROTECTION not in held or any(key in claims_of(p) for p in self._client.list(PODS, key[0])[0]):
-            return
-        kept = [name for name in held if name != PROTECTION] or None
-        body = {
-            "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "finalizers": kept}
-        }
-        self._client.patch(CLAIMS, *key, body)
+        if not any(key in claims_of(pod) for pod in self._client.list(PODS, key[0])[0]):
+            _let_go(self._client, CLAIMS, claim, PROTECTION)
+
+
+class VolumeController:
+    """Lets go of PersistentVolumes that are deleted: nothing is ever bound to one here."""
+
+    def __init__(self, client: Client, informers: Informers) -> None:
+        self._client = client
+        self._volumes = informers[VOLUMES]
+
+    def reconcile(self, key: Key) -> float | None:
+        volume = self._volumes.get(*key)
+        if volume is not None and is_deleting(volume):
+            _let_go(self._client, VOLUMES, volume, VOLUME_PROTECTION)
+        return None
+
+
+def _let_go(client: Client, resource: Resource, obj: Object, finalizer: str) -> None:
+    meta = obj["metadata"]
+    held = meta.get("finalizers") or []
+    if finalizer not in held:
+        return
+    kept = [name for name in held if name != finalizer] or None
+    seen = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+    client.patch(resource, meta.get("namespace"), meta["name"], {"metadata": {**seen, "finalizers": kept}})
 
 
 def claims_of(pod: Object) -> list[Key]:
