@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))'; \
 	then command -v $$p; break; fi; done)
 
-# kustomize, and the tools that came with the packages
+# kustomize and helm, and the tools that came with the packages
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: setup demo test lint bench up clean controlplane controlplane-build

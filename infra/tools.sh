@@ -2,8 +2,8 @@
 # Make sure that the programs we stand on are there: installed the platform's way, or one sentence says what to do.
 #
 #   infra/tools.sh demo     Prometheus
-#   infra/tools.sh test     also what the tests run against: kubectl, kustomize, Chromium, Docker, a registry, sshd,
-#                           and etcd where there is a Go to build Kubernetes with
+#   infra/tools.sh test     also what the tests run against: kubectl, kustomize, helm, Chromium, Docker, a registry,
+#                           sshd, and etcd where there is a Go to build Kubernetes with
 #
 # TIDEGATE_PROMETHEUS names a Prometheus binary that is not on PATH. Prints nothing when nothing is missing.
 set -eu
@@ -11,6 +11,7 @@ set -eu
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # servers live there, and are on nobody's PATH but root's
 here=$(cd "$(dirname "$0")/.." && pwd)
 KUSTOMIZE=v5.5.0
+HELM=v3.22.0
 
 there() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '%s\n' "$*" >&2; }
@@ -64,6 +65,16 @@ want_kustomize() {
     brew_install kustomize && there kustomize
 }
 
+want_helm() {
+    there helm && return
+    [ -x "$here/.venv/bin/helm" ] && return
+    say "installing helm"
+    if there go; then
+        GOBIN="$here/.venv/bin" go install "helm.sh/helm/v3/cmd/helm@$HELM" && return
+    fi
+    brew_install helm && there helm
+}
+
 want_chromium() {
     there chromium && return
     there google-chrome && return
@@ -104,5 +115,5 @@ wanted() {
 
 want_prometheus
 if [ "${1:-demo}" = test ]; then
-    for tool in kubectl kustomize chromium docker registry sshd etcd; do wanted $tool; done
+    for tool in kubectl kustomize helm chromium docker registry sshd etcd; do wanted $tool; done
 fi

@@ -129,7 +129,7 @@ def test_a_folder_without_applications_is_an_error_that_says_where_they_go(tmp_p
         (", entrypoint: [python, -m, shop]", "", ":7:10: 'entrypoint' is missing"),
         ("  build:", "  biuld:", ":7:3: unknown key 'biuld'; did you mean 'build'?"),
         ("  build:", "  biuld:", ":4:1: 'build' is missing"),
-        ("kustomize", "kustomise", ":8:56: no renderer of kind 'kustomise'; there is kustomize, plain; did you"),
+        ("kustomize", "kustomise", ":8:56: no renderer of kind 'kustomise'; there is helm, kustomize, plain; did you"),
         ("git.example/fleet.git", "bob:pw@git.example/f.git", ":8:15: a password in the address of a repository"),
         ("https://git.example/fleet.git", "ext::sh -c x", ":8:15: 'git' is not an address"),
         ("path: shop/staging", "path: /shop", ":11:11: '/shop' is not a folder of the repository"),

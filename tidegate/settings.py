@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """The Prometheus binary for `tidegate demo`; default: the one on PATH."""
     kustomize: Path | None = None
     """The kustomize binary; default: the one on PATH."""
+    helm: Path | None = None
+    """The helm binary; default: the one on PATH."""
     git_protocols: str = "https:ssh"
     """Transports git may use (`GIT_ALLOW_PROTOCOL`); tests and the demo add `http`."""
     git_token: SecretStr | None = None

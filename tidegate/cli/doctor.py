@@ -86,6 +86,7 @@ def _tools(settings: Settings) -> Iterator[Finding]:
     yield _ask("git", _git)
     yield _binary("prometheus", settings.prometheus, "needed by `tidegate demo` only")
     yield _binary("kustomize", settings.kustomize, "needed where 'render: kustomize' is used")
+    yield _binary("helm", settings.helm, "needed where 'render: helm' is used")
     yield _ask("state folder", lambda: _writable(settings.home))
     api = os.environ.get("PREFECT_API_URL")
     if api:

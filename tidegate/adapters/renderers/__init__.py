@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate.domain.manifests import Manifest
 
 
-class Renderer(Protocol):
-    """A pure function of files, as far as its tool allows."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the manifests will go, for tools whose output depends on it."""
 
-    def render(self, files: Mapping[str, bytes], folder: str) -> list[Manifest]:
+    app: str = "release"
+    namespace: str = "default"
+    """The target's namespace, where objects without one go."""
+
+
+class Program(Protocol):
+    """The program that does a renderer's work."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> str:
+        """Equal keys are the same build; cheap."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What it says it is; `PluginError` when it does not run."""
+        ...
+
+
+class Renderer(Protocol):
+    """A pure function of files and place, as far as its tool allows."""
+
+    def render(self, files: Mapping[str, bytes], folder: str, place: Place = ...) -> list[Manifest]:
         """The full manifest set of a folder.
 
         `files`: the needed part of the config tree, path from its root -> content. Raises `SpecError` (what the
         user wrote), `PluginError` (the tool is missing), `Rejected` (the tool failed).
         """
+        ...
+
+    def tool(self) -> Program | None:
+        """What does the work; None when we do it ourselves. `PluginError` when it is missing."""
         ...

@@ -1,56 +1,47 @@
 """Kustomize, by its own binary in a confined child: no secrets, no network, no plug-ins, bounded in every way.
 
 A kustomization is a program somebody else wrote (exec plug-ins, `helmGlobals.configHome`, remote
-bases with arguments). What could run or fetch something is refused by name before the binary starts.
+bases with arguments). What could run or fetch something is refused by name before the binary starts, and the binary
+is given only the folders that the stage's kustomization is made of.
 """
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
-import shutil
-import signal
-import stat
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidegate import yaml_reader
+from tidegate.adapters.renderers import Place
+from tidegate.adapters.renderers._confined import Tool, digest, find, outputs, run, scratch
 from tidegate.domain.manifests import Manifest, read_located, unique
-from tidegate.errors import PluginError, Problem, Rejected, SpecError
+from tidegate.errors import Problem, Rejected, SpecError
 from tidegate.settings import settings as environment
+from tidegate.yaml_reader import Document
 
 _NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _REFUSED = {
-    "helmCharts": "render the chart yourself and commit the result",
-    "helmGlobals": "render the chart yourself and commit the result",
-    "helmChartInflationGenerator": "render the chart yourself and commit the result",
+    "helmCharts": "set render: helm, or render the chart yourself and commit the result",
+    "helmGlobals": "set render: helm, or render the chart yourself and commit the result",
+    "helmChartInflationGenerator": "set render: helm, or render the chart yourself and commit the result",
     "generators": "commit what it generates",
     "transformers": "use patches, replacements and the built-in fields",
     "validators": "check the manifests in the repository's own CI",
 }
-_PATHS = (
-    "resources",
-    "bases",
-    "components",
-    "crds",
-    "configurations",
-    "openapi",
-    "patches",
-    "patchesStrategicMerge",
-)
+_FOLDERS = ("resources", "bases", "components")
+_PATHS = (*_FOLDERS, "crds", "configurations", "openapi", "patches", "patchesStrategicMerge")
 _REMOTE = re.compile(
-    r"^[a-z0-9+.-]+::|^[a-z][a-z0-9+.-]*://|^[^/\s]+@[^/\s]+:|^(?:github|gitlab)\.com[/:]|\?ref=|\?version=",
+    r"^[a-z0-9+.-]+::|^[a-z][a-z0-9+.-]*://|^[^/\s]+@[^/\s]+:|^(?:github|gitlab)\.com[/:]|\?ref=|\?version=|^-|^/",
     re.I,
 )
-_CPU_SECONDS, _FILE_BLOCKS, _MEMORY_KIB = 60, 2**16, 8 * 2**20
-_MAX_OUTPUT = 10 * 2**20
-_MAX_WORDS = 2000
 _FLAGS = ("--load-restrictor", "LoadRestrictionsRootOnly")
+_ANYWHERE = Place()
+
+_Way = tuple[str | int, ...]
 
 
 class Settings(BaseModel):
@@ -68,67 +59,102 @@ class Kustomize:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def render(self, files: Mapping[str, bytes], folder: str) -> list[Manifest]:
+    def tool(self) -> Tool:
+        """The kustomize binary, or the same code inside kubectl."""
+        hint = "install one (https://kubectl.docs.kubernetes.io/installation/kustomize/)"
+        return find("kustomize", environment().kustomize, "TIDEGATE_KUSTOMIZE", hint, "kubectl")
+
+    def render(self, files: Mapping[str, bytes], folder: str, place: Place = _ANYWHERE) -> list[Manifest]:
         """All objects of the built kustomization, in its order."""
-        if not any(f"{folder.strip('/')}/{name}".lstrip("/") in files for name in _NAMES):
+        folder = folder.strip("/")
+        if _kustomization(files, folder) is None:
             raise SpecError(f"{folder}: no kustomization.yaml; add one, or set render: plain")
-        problems = [
-            p for path in files if PurePosixPath(path).name in _NAMES for p in _refused(path, files[path])
-        ]
-        if problems:
-            raise SpecError(problems=sorted(problems))
-        output = self._run(files, folder)
+        needed, tool = _needed(files, folder), self.tool()
+        key = digest(tool, [folder, *_FLAGS], needed)
+        output = outputs.get(key) or outputs.put(key, self._run(tool, needed, folder))
         return unique(read_located(output, f"{folder} (built by kustomize)"))
 
-    def _run(self, files: Mapping[str, bytes], folder: str) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="tidegate-render-") as scratch:
-            tree, home, output = Path(scratch) / "tree", Path(scratch) / "home", Path(scratch) / "output"
-            home.mkdir()
-            _write(files, tree)
-            command = [*_binary(), str(tree / folder), *_FLAGS]
-            code, words = _confined(command, home, output, self._settings.timeout)
-            size = output.stat().st_size
-            if code != 0:
-                raise Rejected(f"{folder}: kustomize failed: {_cut(words.replace(f'{tree}/', ''))}")
-            if size > _MAX_OUTPUT:
-                raise Rejected(
-                    f"{folder}: kustomize wrote {size / 2**20:.0f} MiB; the limit is 10 MiB, split the set"
-                )
-            return output.read_bytes()
+    def _run(self, tool: Tool, files: Mapping[str, bytes], folder: str) -> bytes:
+        command = "kustomize" if Path(tool.path).name.startswith("kubectl") else "build"
+        with scratch(files) as space:
+            words = [command, str(space.tree / folder), *_FLAGS]
+            try:
+                ended = run(tool, words, space, timeout=self._settings.timeout)
+            except Rejected as error:
+                raise Rejected(f"{folder}: {error}") from None
+            if ended.code != 0:
+                raise Rejected(f"{folder}: kustomize failed: {space.clean(ended.words)}")
+        return ended.output
 
 
-def _binary() -> list[str]:
-    """`kustomize build`, or the same code inside kubectl."""
-    named = environment().kustomize
-    found = named if named is not None else shutil.which("kustomize") or shutil.which("kubectl")
-    if found is None:
-        raise PluginError(
-            "neither kustomize nor kubectl is on PATH; install one "
-            "(https://kubectl.docs.kubernetes.io/installation/kustomize/) or name it in TIDEGATE_KUSTOMIZE"
-        )
-    path = Path(found).expanduser()
-    if not path.is_file() or not os.access(path, os.X_OK):
-        raise PluginError(
-            f"{path}: not an executable file; TIDEGATE_KUSTOMIZE must name the kustomize binary"
-        )
-    return [str(path.resolve()), "kustomize" if path.name.startswith("kubectl") else "build"]
+def _kustomization(files: Mapping[str, bytes], folder: str) -> str | None:
+    paths = (posixpath.join(folder, name) for name in _NAMES)
+    return next((path for path in paths if path in files), None)
 
 
-def _refused(path: str, text: bytes) -> Iterator[Problem]:
-    for document in yaml_reader.read(text, path):
-        data = document.data if isinstance(document.data, dict) else {}
-        for key, hint in _REFUSED.items():
-            if data.get(key):
-                yield Problem(path, *document.position((key,), key=True), f"{key} is not allowed here", hint)
-        for at, value in _locations(data):
-            if _REMOTE.search(value):
-                what = f"'{value[:100]}' is not in this repository"
-                yield Problem(
-                    path, *document.position(at), what, "copy it in, so that it is versioned and reviewed"
-                )
+def _needed(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
+    """The files of all folders that the kustomization is made of; `SpecError` with every problem in any of them.
+
+    By kustomize's own rule (`LoadRestrictionsRootOnly`) every file must be below the kustomization that names it, so
+    these folders are all that it may read.
+    """
+    problems: list[Problem] = []
+    todo, seen = [folder], set[str]()
+    while todo:
+        here = todo.pop()
+        path = None if here in seen else _kustomization(files, here)
+        seen.add(here)
+        if path is None:
+            continue
+        for document in yaml_reader.read(files[path], path):
+            data = document.data if isinstance(document.data, dict) else {}
+            problems += _refused(path, document, data)
+            for at, value in _strings(data):
+                problems += _astray(files, here, path, document, at, value)
+            todo += [_joined(here, value) for at, value in _locations(data) if at[0] in _FOLDERS]
+    if problems:
+        raise SpecError(problems=sorted(set(problems)))
+    if "" in seen:
+        return dict(files)
+    prefixes = tuple(f"{each}/" for each in seen)
+    return {path: content for path, content in files.items() if path.startswith(prefixes)}
 
 
-def _locations(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _joined(here: str, value: str) -> str:
+    found = posixpath.normpath(posixpath.join(here, value))
+    return "" if found == "." else found
+
+
+def _refused(path: str, document: Document, data: dict[str, Any]) -> Iterator[Problem]:
+    for key, hint in _REFUSED.items():
+        if data.get(key):
+            yield Problem(path, *document.position((key,), key=True), f"{key} is not allowed here", hint)
+    for at, value in _locations(data):
+        if _REMOTE.search(value):
+            what = f"'{value[:100]}' is not in this repository"
+            yield Problem(
+                path, *document.position(at), what, "copy it in, so that it is versioned and reviewed"
+            )
+
+
+def _astray(
+    files: Mapping[str, bytes], here: str, path: str, document: Document, at: _Way, value: str
+) -> Iterator[Problem]:
+    """References upward that lead out of the repository, or to a file that is not the kustomization's own."""
+    name = value.partition("=")[2] or value  # generators: key=file
+    if "\n" in name or ".." not in name.split("/"):
+        return
+    found = _joined(here, name)
+    if found.startswith("..") and at[0] in _PATHS:
+        what, hint = f"'{value[:100]}' leaves the repository", "use paths inside it"
+    elif found in files and here and not found.startswith(f"{here}/"):
+        what, hint = f"'{value[:100]}' is outside this kustomization's folder", "move the file below it"
+    else:
+        return
+    yield Problem(path, *document.position(at), what, hint)
+
+
+def _locations(data: dict[str, Any]) -> Iterator[tuple[_Way, str]]:
     for key in _PATHS:
         items = data.get(key)
         for index, item in enumerate(items if isinstance(items, list) else []):
@@ -138,65 +164,16 @@ def _locations(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], st
                 yield (key, index, "path"), item["path"]
 
 
-def _write(files: Mapping[str, bytes], tree: Path) -> None:
-    """The files under a folder of a random name, read-only; paths that would leave it are refused."""
-    for path, content in files.items():
-        pure = PurePosixPath(path)
-        if pure.is_absolute() or ".." in pure.parts:
-            raise SpecError(f"{path}: leaves the repository; use paths inside it")
-        target = tree / pure
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(stat.S_IRUSR)
-
-
-def _confined(command: list[str], home: Path, output: Path, timeout: float) -> tuple[int, str]:
-    """Exit code and stderr of a child with limits, an empty home, no secrets, and proxies that lead nowhere."""
-    limits = f"ulimit -t {_CPU_SECONDS}; ulimit -f {_FILE_BLOCKS}; ulimit -c 0; ulimit -v {_MEMORY_KIB} 2>/dev/null; "
-    nowhere = "http://127.0.0.1:9"
-    env = {
-        "PATH": str(home),  # no git, no helm, nothing to call
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
-        "TMPDIR": str(home),
-        "GOMAXPROCS": "2",
-        "HTTP_PROXY": nowhere,
-        "HTTPS_PROXY": nowhere,
-        "NO_PROXY": "",
-    }
-    words = home / "stderr"
-    with output.open("wb") as out, words.open("wb") as err:
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", f'{limits}exec "$@"', "sh", *command],
-            cwd=home,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise Rejected(
-                f"kustomize did not end within {timeout:g} s; is there a loop in the bases?"
-            ) from None
-        finally:
-            _kill_group(child)
-    return code, words.read_bytes()[: 4 * _MAX_WORDS].decode(errors="replace").strip()
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return  # macOS answers EPERM for a group of zombies
-    finally:
-        child.wait()
-
-
-def _cut(words: str) -> str:
-    return words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}…"
+def _strings(data: Any, at: _Way = ()) -> Iterator[tuple[_Way, str]]:
+    """Every text and its place."""
+    if isinstance(data, str):
+        yield at, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _strings(value, (*at, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _strings(value, (*at, index))
 
 
 def build(settings: Settings) -> Kustomize:

@@ -7,10 +7,12 @@ from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
+from tidegate.adapters.renderers import Place
 from tidegate.domain.manifests import Manifest, read_located, unique
 from tidegate.errors import Problem, SpecError
 
 _ENDINGS = (".yaml", ".yml", ".json")
+_ANYWHERE = Place()
 
 
 class Settings(BaseModel):
@@ -28,7 +30,10 @@ class Plain:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def render(self, files: Mapping[str, bytes], folder: str) -> list[Manifest]:
+    def tool(self) -> None:
+        """We read ourselves."""
+
+    def render(self, files: Mapping[str, bytes], folder: str, place: Place = _ANYWHERE) -> list[Manifest]:
         """All objects of the folder's files, in path order; `SpecError` with every problem of every file."""
         chosen = [path for path in sorted(files) if self._belongs(PurePosixPath(path), PurePosixPath(folder))]
         if not chosen:
