@@ -150,3 +150,14 @@ def test_only_one_entry_of_a_kustomization_changes(text: str) -> None:
     }
     assert text.count("#") == after["kustomization.yaml"].decode().count("#")
     assert set_images(after, [SHOP], "kustomize") == {}
+
+
+def test_a_chart_in_the_stages_folder_is_edited_in_its_values_alone() -> None:
+    files = {
+        "charts/shop/Chart.yaml": b"name: shop\n",
+        "charts/shop/values.yaml": b"image: registry.example/shop:1\n",
+        "charts/shop/templates/web.yaml": b"{{- if .Values.image }}\nimage: x\n{{- end }}\n",
+        "charts/shop/charts/db/values.yaml": b"image: registry.example/db:1\n",
+    }
+    changed = set_images(files, [SHOP], "helm", values="image")
+    assert changed == {"charts/shop/values.yaml": f"image: {SHOP}\n".encode()}

@@ -60,7 +60,7 @@ def render(app: str, stage: str, at: str | None, fleet: str | None, output: str)
     from tidegate.domain.manifests import files, parse
     from tidegate.errors import NotFound
     from tidegate.operations.desk import digest_key
-    from tidegate.operations.look import render as made
+    from tidegate.operations.rendering import render as made
 
     at_desk = desk(fleet, app, stage)
     branch = at_desk.application.config.branch

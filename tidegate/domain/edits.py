@@ -157,13 +157,20 @@ def _values(dotted: str | None) -> Callable[[Mapping[str, bytes], Image], Found]
         if not dotted:
             raise SpecError("config.images is not set; write the dotted path of the image in the values file")
         keys = tuple(dotted.split("."))
+        inner = _inside_charts(files)
         for name in sorted(files):
-            if name.endswith(_YAML):
+            if name.endswith(_YAML) and not name.startswith(inner):
                 text = _Text(name, files[name])
                 for place in text.places(lambda path: path[1:] == keys):
                     yield name, text.edited([text.set_value(place, image)])
 
     return find
+
+
+def _inside_charts(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Folders of charts that hold no values of theirs: templates are no YAML, and a dependency is somebody else's."""
+    charts = [name.removesuffix("Chart.yaml") for name in files if f"/{name}".endswith("/Chart.yaml")]
+    return tuple(f"{chart}{below}/" for chart in charts for below in ("templates", "charts", "crds"))
 
 
 # -- text ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from tidegate.operations import promote as promotion
 from tidegate.operations import record, restore, sync
 from tidegate.operations.desk import Desk, Fence
 from tidegate.operations.fence import holding
-from tidegate.operations.look import look, read_git, releases_of, render
+from tidegate.operations.look import look, read_git, releases_of
+from tidegate.operations.rendering import render
 
 
 def plan(desk: Desk, now: datetime) -> Plan:

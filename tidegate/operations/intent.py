@@ -9,7 +9,8 @@ from tidegate.adapters.git import Tree
 from tidegate.domain.manifests import Manifest, files, is_masked, ref
 from tidegate.domain.promotion import StageView
 from tidegate.operations.desk import Desk, Fence, digest_key
-from tidegate.operations.look import RELEASE_FILE, render, tree
+from tidegate.operations.look import RELEASE_FILE, tree
+from tidegate.operations.rendering import evidence, render
 
 
 def commit_head(desk: Desk, view: StageView, *, fence: Fence, flow_run: str = "") -> str:
@@ -23,6 +24,7 @@ def commit_head(desk: Desk, view: StageView, *, fence: Fence, flow_run: str = ""
         "revision": release.revision,
         "images": [str(image) for image in release.images],
         "config_commit": view.head,
+        "rendered_by": evidence(desk),
     }
     written = files(render(desk, view.head), key=digest_key(desk.settings))
     subject = f"{desk.app} {release.id} should be live in {desk.stage.name}"

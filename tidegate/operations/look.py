@@ -26,9 +26,10 @@ from tidegate.domain.rollout import (
     stable_replicas,
 )
 from tidegate.domain.tracking import tracked_by
-from tidegate.errors import SpecError, TidegateError, Unreachable
+from tidegate.errors import Rejected, SpecError, TidegateError, Unreachable
 from tidegate.operations import judge
 from tidegate.operations.desk import Desk, digest_key
+from tidegate.operations.rendering import render
 from tidegate.spec import Stage
 
 RELEASE_FILE = "release.json"
@@ -159,22 +160,18 @@ def read_git(desk: Desk, away: Away | None = None) -> Seen:
 
 
 def _render_head(desk: Desk, head: str | None) -> tuple[tuple[Manifest, ...], str]:
-    """The head's manifests, or why there are none: a broken folder must not keep a bad canary alive."""
+    """The head's manifests, or why there are none: a broken folder must not keep a bad canary alive.
+
+    Broken is what cannot be read and what its own tool refuses; a tool that is missing is no fault of the folder.
+    """
     try:
         return (render(desk, head) if head else ()), ""
-    except SpecError as error:
+    except (SpecError, Rejected) as error:
         return (), f"the head of the config repository cannot be rendered: {error}"
 
 
 def _differs(desk: Desk, intent: Intent | None, manifests: Sequence[Manifest]) -> bool:
     return intent is None or _rendered_files(desk, manifests) != _intent_files(desk, intent.commit)
-
-
-def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
-    """The manifests of the stage's folder at a config commit; `SpecError` with file and line when they are wrong."""
-    folder = desk.stage.path
-    whole = desk.application.config.render.kind != "plain"  # bases may lie anywhere in the repository
-    return tuple(desk.renderer.render(desk.config.tree(commit, "" if whole else folder), folder))
 
 
 def _rendered_files(desk: Desk, manifests: Sequence[Manifest]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from tidegate.domain.records import Kind
 from tidegate.domain.release import Release
 from tidegate.operations import record
 from tidegate.operations.desk import Desk, Fence
+from tidegate.spec import Config
 
 
 def promote(desk: Desk, release: Release, view: StageView, *, fence: Fence, flow_run: str = "") -> str:
@@ -17,7 +18,7 @@ def promote(desk: Desk, release: Release, view: StageView, *, fence: Fence, flow
     `SpecError` when no manifest of the folder names the image; `OutsideError` when the push did not happen.
     """
     fence()
-    stage, kind = desk.stage, desk.application.config.render.kind
+    stage, config = desk.stage, desk.application.config
     approvers = view.approvals.get(f"approval:{release.id}", frozenset())
     previous = ", ".join(stage.after)
     trailers = {
@@ -29,8 +30,8 @@ def promote(desk: Desk, release: Release, view: StageView, *, fence: Fence, flow
         "Flow-Run": flow_run,
     }
     done = desk.config.commit(
-        desk.application.config.branch,
-        lambda tree: _edit(tree, release, stage.path, kind),
+        config.branch,
+        lambda tree: _edit(tree, release, stage.path, config),
         f"Promote {desk.app} {release.id} to {stage.name}",
         body=release.subject,
         trailers={name: value for name, value in trailers.items() if value},
@@ -55,5 +56,5 @@ def promote(desk: Desk, release: Release, view: StageView, *, fence: Fence, flow
     return done.sha
 
 
-def _edit(tree: Tree, release: Release, folder: str, render: str) -> dict[str, bytes | None]:
-    return dict(set_images(tree.files(folder), release.images, render))
+def _edit(tree: Tree, release: Release, folder: str, config: Config) -> dict[str, bytes | None]:
+    return dict(set_images(tree.files(folder), release.images, config.render.kind, values=config.images))

@@ -1,0 +1,81 @@
+"""Render: a stage's folder at a config commit as manifests, remembered by the tree it came from.
+
+The same tree, tool and settings give the same manifests, so a look at a head that has not moved costs no child
+process. What is remembered is in memory only (Secrets are in it), bounded, and may vanish at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import threading
+from contextlib import suppress
+from typing import Any
+
+from cachetools import LRUCache
+
+from tidegate.adapters.renderers import Place, Program
+from tidegate.domain.manifests import Manifest
+from tidegate.operations.desk import Desk
+
+REMEMBERED = 32 * 2**20
+"""Bytes of rendered manifests that a process keeps."""
+
+
+class Renders:
+    """What was rendered last; for several threads. Each asker gets data of its own."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._kept: LRUCache[Any, bytes] = LRUCache(size, len)
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, ...]) -> tuple[Manifest, ...] | None:
+        """The manifests that were put there, unless there was too much since."""
+        with self._lock:
+            found = self._kept.get(key)
+        return None if found is None else marshal.loads(found)  # noqa: S302 - our own bytes, never left the process
+
+    def put(self, key: tuple[str, ...], manifests: tuple[Manifest, ...]) -> None:
+        """Keep them; what alone is too large is not kept."""
+        packed = marshal.dumps(manifests)
+        with self._lock, suppress(ValueError):
+            self._kept[key] = packed
+
+
+_renders = Renders()
+
+
+def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
+    """The manifests of the stage's folder at a config commit; `SpecError` with file and line when they are wrong."""
+    folder = desk.stage.path
+    # bases and links may lead anywhere in the repository, so the root's tree is what the answer depends on
+    tree = desk.config.tree_id(commit, "")
+    key = (tree or "", folder, *_made_by(desk))
+    kept = _renders.get(key) if tree else None
+    if kept is not None:
+        return kept
+    whole = desk.application.config.render.kind != "plain"
+    files = desk.config.tree(commit, "" if whole else folder)
+    made = tuple(desk.renderer.render(files, folder, _place(desk)))
+    if tree:
+        _renders.put(key, made)
+    return made
+
+
+def evidence(desk: Desk) -> dict[str, str]:
+    """Who renders: the kind, and the version of its tool; asked once per process."""
+    tool: Program | None = desk.renderer.tool()
+    kind = desk.application.config.render.kind
+    return {"kind": kind} if tool is None else {"kind": kind, "tool": tool.name, "version": tool.version}
+
+
+def _made_by(desk: Desk) -> tuple[str, ...]:
+    """All that the answer depends on besides the files."""
+    section, place = desk.application.config.render, _place(desk)
+    tool: Program | None = desk.renderer.tool()
+    settings = json.dumps(section.settings, sort_keys=True)
+    return (section.kind, settings, tool.key if tool else "", place.app, place.namespace)
+
+
+def _place(desk: Desk) -> Place:
+    return Place(app=desk.app, namespace=desk.target.namespace)
