@@ -26,6 +26,7 @@ ORDER = (
     "git_sync",
     "cli_cold_start",
     "rendering",
+    "rendering_tools",
     "planning",
     "peak_memory",
     "gate_power",

@@ -17,7 +17,7 @@ from tidegate.adapters.renderers.plain import Settings, build
 
 SIZES = (10, 100, 1000)
 GOALS = {"plain": Goal(1.1)}
-_MANIFEST = """\
+MANIFEST = """\
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -56,7 +56,7 @@ def run(world: World) -> list[Row]:
 
 
 def _row(size: int) -> Row:
-    files = {f"shop/web-{n}.yaml": _MANIFEST.format(number=n).encode() for n in range(size)}
+    files = {f"shop/web-{n}.yaml": MANIFEST.format(number=n).encode() for n in range(size)}
     renderer = build(Settings())
 
     def bare() -> None:

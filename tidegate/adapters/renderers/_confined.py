@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cachetools import LRUCache
 
@@ -125,23 +125,24 @@ def scratch(files: Mapping[str, bytes]) -> Iterator[Scratch]:
         space = Scratch(Path(name))
         space.home.mkdir()
         space.tree.mkdir()
-        made = {space.tree}
+        root, made = str(space.tree), {""}
         for path, content in files.items():
-            target = space.tree / inside(path)
-            if target.parent not in made:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
-            target.write_bytes(content)
-            target.chmod(stat.S_IRUSR)
+            inner = inside(path)
+            folder = inner.rpartition("/")[0]
+            if folder not in made:
+                os.makedirs(f"{root}/{folder}", exist_ok=True)
+                made.add(folder)
+            file = os.open(f"{root}/{inner}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR)
+            with open(file, "wb", buffering=0) as stream:
+                stream.write(content)
         yield space
 
 
-def inside(path: str) -> PurePosixPath:
+def inside(path: str) -> str:
     """The path, when it stays in the repository; else `SpecError`."""
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in path:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise SpecError(f"{path}: leaves the repository; use paths inside it")
-    return pure
+    return path
 
 
 # --- remembering --------------------------------------------------------------------------------------------

@@ -210,20 +210,26 @@ def _placed(words: str, name: str, chart: str) -> str:
 
 def _manifests(output: bytes, name: str, chart: str) -> list[Manifest]:
     """What helm wrote; problems are told in lines of the rendered template."""
-    found: list[tuple[Manifest, str]] = []
+    try:
+        return unique(read_located(output, "helm"))
+    except SpecError:
+        return unique(list(_by_template(output, name, chart)))
+
+
+def _by_template(output: bytes, name: str, chart: str) -> Iterator[tuple[Manifest, str]]:
+    """The same, read template by template: slower, and only wanted where something has to be told."""
     problems: list[Problem] = []
     _, *parts = _SOURCE.split(output)
     for source, text in zip(parts[::2], parts[1::2], strict=True):
         path = _placed(source.decode(errors="replace"), name, chart)
         try:
-            found += read_located(text, f"{path} (rendered by helm)")
+            yield from read_located(text, f"{path} (rendered by helm)")
         except SpecError as error:
             if not error.problems:
                 raise
             problems += error.problems
     if problems:
         raise SpecError(problems=problems)
-    return unique(found)
 
 
 def build(settings: Settings) -> Helm:
