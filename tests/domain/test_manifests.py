@@ -55,9 +55,24 @@ def test_a_ref_reads_like_people_say_it_and_ignores_the_version() -> None:
         ("- 1", "x.yaml:1:1: not a Kubernetes object"),
         ("kind: ConfigMap\nmetadata: {name: a}", "apiVersion is missing"),
         ("apiVersion: v1\nmetadata: {name: a}", "kind is missing"),
-        ("apiVersion: 1\nkind: ConfigMap", "x.yaml:1:13: apiVersion is missing or not text"),
+        ("apiVersion: 1\nkind: ConfigMap", "x.yaml:1:13: apiVersion is 1, not text; put it in quotes"),
         ("apiVersion: v1\nkind: ConfigMap", "metadata is missing"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: 5", "x.yaml:4:9: ConfigMap: metadata.name"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: 5",
+            "x.yaml:4:9: ConfigMap: metadata.name is 5, not text; put it in quotes",
+        ),
+        (
+            "apiVersion: v1\nkind: Y\nmetadata: {name: a}",
+            "x.yaml:2:7: kind is true, not text; put it in quotes",
+        ),
+        ("apiVersion: v1\nkind: [A]", "kind is not text"),
+        ("apiVersion: v1\nkind: A\nmetadata: {name: 1e3}", "x.yaml:3:18: A: metadata.name is 1000, not text"),
+        ("apiVersion: v1\nkind: A\nmetadata: {name: off}", "metadata.name is false, not text"),
+        ("apiVersion: v1\nkind: A\nmetadata: {labels: {}}", "A: metadata.name is missing; give it a name"),
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: []}",
+            "x.yaml:4:3: a List inside a List; write the objects as documents of their own",
+        ),
         ("apiVersion: v1\nkind: Job\nmetadata: {generateName: a-}", "generateName cannot be applied twice"),
         (
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels:\n    on: yes",

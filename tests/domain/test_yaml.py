@@ -105,6 +105,14 @@ def test_every_plain_scalar_is_what_kubectl_sends() -> None:
         ("1e3", 1000),
         ("1_000", 1000),
         ("089", 89),
+        ("y", True),
+        ("N", False),
+        ("0o17", 15),
+        ("017", 15),
+        ("12:30:45", "12:30:45"),
+        ("2001-12-14 21:59:43", "2001-12-14 21:59:43"),
+        ("~", None),
+        ("=", "="),
     ],
 )
 def test_scalars_stock_loaders_get_wrong(text: str, expected: object) -> None:
@@ -123,6 +131,8 @@ def test_keys_are_text_as_in_json() -> None:
         ("1: x\n'1': y\n", "2:1: the key '1' is written twice"),
         ("a: 99999999999999999999\n", "1:4: 99999999999999999999 does not fit in 64 bits; put it in quotes"),
         ("a: 9223372036854775808\n", "does not fit in 64 bits"),
+        ("a: .inf\n", "1:4: .inf is not a JSON number"),
+        ("y: 1\n'true': 2\n", "2:1: the key 'true' is written twice, first in line 1"),
         ("a: 1e999\n", "does not fit in 64 bits"),
         ("a: -.inf\n", "1:4: -.inf is not a JSON number"),
         ("a: .nan\n", "is not a JSON number"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +16,12 @@ import pytest
 
 from tidegate.adapters.renderers import Place
 from tidegate.demo.repositories import git
-from tidegate.domain.manifests import Manifest
+from tidegate.domain.manifests import Manifest, images
+from tidegate.domain.release import Image, Release
+from tidegate.errors import SpecError
 from tidegate.operations.desk import Desk, open_desk
+from tidegate.operations.intent import commit_head, read_about
+from tidegate.operations.promote import promote
 from tidegate.operations.rendering import Renders, evidence, render
 from tidegate.settings import Settings
 from tidegate.sim.git_server import GitServer
@@ -67,7 +75,7 @@ class Config:
         assert sha
         return sha
 
-    def desk(self, app: str = "shop", press: bool = True, kind: str = "plain") -> Desk:
+    def desk(self, app: str = "shop", press: bool = True, render: Any = "plain") -> Desk:
         made = open_desk(
             Application.model_validate(
                 {
@@ -75,7 +83,7 @@ class Config:
                     "name": app,
                     "source": {"git": self.url},
                     "integrate": {"build": {"kind": "archive", "image": "x/y", "entrypoint": ["y"]}},
-                    "config": {"git": self.url, "render": kind},
+                    "config": {"git": self.url, "render": render, "images": "web.image"},
                     "stages": [
                         {
                             "name": "live",
@@ -137,3 +145,44 @@ def test_what_was_rendered_long_ago_is_forgotten_and_what_is_too_large_never_kep
 def test_the_tool_and_its_version_are_evidence(config: Config) -> None:
     assert evidence(config.desk()) == {"kind": "plain", "tool": "press", "version": "v1.2.3"}
     assert evidence(config.desk(press=False)) == {"kind": "plain"}
+
+
+def test_marks_of_ours_are_not_written_by_hand(config: Config) -> None:
+    own = "default:shop.live:/ConfigMap:town/a"
+    text = A.replace("{name: a}", f"{{name: a, annotations: {{tidegate.dev/tracking-id: '{own}'}}}}")
+    assert render(config.desk(press=False), config.commit(live__a=text)), "as exported from the cluster"
+    with pytest.raises(SpecError, match=r"live: ConfigMap a has the annotation .* says that it is another's"):
+        render(config.desk(press=False), config.commit(live__a=text.replace("shop.live", "shop.staging")))
+    held = A.replace("{name: a}", "{name: a, finalizers: [tidegate.dev/hold]}")
+    with pytest.raises(
+        SpecError, match=r"live: ConfigMap a has the finalizer tidegate\.dev/hold, which is ours"
+    ):
+        render(config.desk(press=False), config.commit(live__a=held))
+
+
+def test_a_release_goes_into_the_values_of_a_chart_and_the_tool_is_recorded(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+    digest = f"sha256:{1:064x}"
+    pod = "{template: {metadata: {labels: {a: b}}, spec: {containers: [{name: web, image: {{ .Values.web.image }}}]}}}"
+    config.commit(
+        chart__Chart="apiVersion: v2\nname: shop\nversion: 1.0.0\n",
+        chart__templates__web=f"apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec: {pod}\n",
+        live__values="# what runs\nweb: {image: registry.example/shop:1}\n",
+    )
+    desk = config.desk(press=False, render={"kind": "helm", "chart": "chart", "values": ["values.yaml"]})
+    release = Release("shop", "a" * 40, 1, (Image("registry.example/shop", digest),), datetime.now(UTC))
+    head = promote(desk, release, SimpleNamespace(approvals={}), fence=lambda: None)  # type: ignore[arg-type]
+    assert desk.config.read(head, "live/values.yaml") == (
+        f"# what runs\nweb: {{image: registry.example/shop@{digest}}}\n".encode()
+    )
+    (web,) = render(desk, head)
+    assert images(web) == (f"registry.example/shop@{digest}",)
+    view = SimpleNamespace(promoted=release, head=head)
+    about = read_about(desk, commit_head(desk, view, fence=lambda: None))  # type: ignore[arg-type]
+    made_by = about["rendered_by"]
+    assert isinstance(made_by, dict)
+    assert (made_by["kind"], made_by["tool"], made_by["version"][:2]) == ("helm", "helm", "v3")

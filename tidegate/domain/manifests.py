@@ -112,7 +112,7 @@ def _wrong(item: Any) -> tuple[_Where, str, str] | None:
         return (), "not a Kubernetes object", "start with apiVersion, kind and metadata"
     for key in ("apiVersion", "kind"):
         if not isinstance(item.get(key), str) or not item[key]:
-            return (key,), f"{key} is missing or not text", "every Kubernetes object starts with it"
+            return _no_text(item, (key,), key, "every Kubernetes object starts with it")
     if item["kind"] == "List":
         return (), "a List inside a List", "write the objects as documents of their own"
     meta = item.get("metadata")
@@ -121,7 +121,7 @@ def _wrong(item: Any) -> tuple[_Where, str, str] | None:
     if _is_nameless(item):
         return _wrong_strings(meta, "annotations") or _wrong_prefix(item)
     if not isinstance(meta.get("name"), str) or not meta["name"]:
-        return ("metadata", "name"), f"{item['kind']}: metadata.name is missing or not text", "give it a name"
+        return _no_text(meta, ("metadata", "name"), f"{item['kind']}: metadata.name", "give it a name")
     if not isinstance(meta.get("namespace", ""), str | None):
         return ("metadata", "namespace"), "metadata.namespace is not text", "put it in quotes"
     return _wrong_strings(meta, "labels") or _wrong_strings(meta, "annotations")
@@ -149,6 +149,16 @@ def _named(item: Manifest) -> Manifest:
     body = json.dumps(item, sort_keys=True, ensure_ascii=False)
     name = f"{item['metadata']['generateName'][:56]}{sha256(body.encode()).hexdigest()[:7]}"
     return {**item, "metadata": {"name": name.lower(), **meta}}
+
+
+def _no_text(holder: Manifest, at: _Where, what: str, hint: str) -> tuple[_Where, str, str]:
+    """YAML reads `Y`, `on`, `1e3` as something else than text, and who wrote them does not see it."""
+    value = holder.get(str(at[-1]))
+    if value is None or value == "":
+        return at, f"{what} is missing", hint
+    if isinstance(value, list | dict):
+        return at, f"{what} is not text", hint
+    return at, f"{what} is {json.dumps(value)}, not text", "put it in quotes"
 
 
 def _wrong_strings(meta: Manifest, name: str) -> tuple[_Where, str, str] | None:

@@ -15,9 +15,12 @@ from typing import Any
 from cachetools import LRUCache
 
 from tidegate.adapters.renderers import Place, Program
-from tidegate.domain.manifests import Manifest
+from tidegate.domain.manifests import Manifest, ref
+from tidegate.domain.tracking import TRACKING_ID, annotations_of
+from tidegate.errors import SpecError
 from tidegate.operations.desk import Desk
 
+_OURS = "tidegate.dev/"
 REMEMBERED = 32 * 2**20
 """Bytes of rendered manifests that a process keeps."""
 
@@ -53,13 +56,31 @@ def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
     key = (tree or "", folder, *_made_by(desk))
     kept = _renders.get(key) if tree else None
     if kept is not None:
-        return kept
+        return _without_marks(desk, kept)
     whole = desk.application.config.render.kind != "plain"
     files = desk.config.tree(commit, "" if whole else folder)
     made = tuple(desk.renderer.render(files, folder, _place(desk)))
     if tree:
         _renders.put(key, made)
-    return made
+    return _without_marks(desk, made)
+
+
+def _without_marks(desk: Desk, manifests: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
+    """The same, or `SpecError`: who writes our marks would claim an object of another stage, or hold its deletion."""
+    ours = f"{desk.owner}:"
+    for manifest in manifests:
+        claim = annotations_of(manifest).get(TRACKING_ID)
+        if claim is not None and not claim.startswith(ours):
+            raise SpecError(
+                f"{desk.stage.path}: {ref(manifest)} has the annotation {TRACKING_ID}: {claim}, which says that it is"
+                " another's; remove it, it is set when the object is applied"
+            )
+        for name in manifest["metadata"].get("finalizers") or ():
+            if str(name).startswith(_OURS):
+                raise SpecError(
+                    f"{desk.stage.path}: {ref(manifest)} has the finalizer {name}, which is ours; remove it"
+                )
+    return manifests
 
 
 def evidence(desk: Desk) -> dict[str, str]:
