@@ -18,7 +18,7 @@ from tidegate.adapters.renderers import Place
 from tidegate.demo.repositories import git
 from tidegate.domain.manifests import Manifest, images
 from tidegate.domain.release import Image, Release
-from tidegate.errors import SpecError
+from tidegate.errors import Rejected, SpecError
 from tidegate.operations.desk import Desk, open_desk
 from tidegate.operations.intent import commit_head, read_about
 from tidegate.operations.promote import promote
@@ -145,6 +145,18 @@ def test_what_was_rendered_long_ago_is_forgotten_and_what_is_too_large_never_kep
 def test_the_tool_and_its_version_are_evidence(config: Config) -> None:
     assert evidence(config.desk()) == {"kind": "plain", "tool": "press", "version": "v1.2.3"}
     assert evidence(config.desk(press=False)) == {"kind": "plain"}
+
+
+def test_what_another_team_commits_does_not_spoil_a_render(config: Config) -> None:
+    (config.clone / "other").mkdir()
+    (config.clone / "other" / "away").symlink_to("../../../etc/passwd")
+    (config.clone / "other" / "large.bin").write_bytes(b"0" * 11_000_000)
+    sha = config.commit(live__a=A)
+    for kind in ("plain", {"kind": "plain", "recurse": True}):
+        assert len(render(config.desk(press=False, render=kind), sha)) == 1
+    (config.clone / "live" / "b.yaml").symlink_to("../../../etc/passwd")
+    with pytest.raises(Rejected, match="out of the repository"):
+        render(config.desk(press=False), config.commit())
 
 
 def test_marks_of_ours_are_not_written_by_hand(config: Config) -> None:

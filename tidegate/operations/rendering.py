@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import marshal
 import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from cachetools import LRUCache
 
+from tidegate.adapters.git import Mirror
 from tidegate.adapters.renderers import Place, Program
 from tidegate.domain.manifests import Manifest, ref
 from tidegate.domain.tracking import TRACKING_ID, annotations_of
@@ -48,6 +50,32 @@ class Renders:
 _renders = Renders()
 
 
+class Committed(Mapping[str, bytes]):
+    """A commit's files below a folder, read when asked for: what one team commits must not spoil another's render."""
+
+    def __init__(self, mirror: Mirror, commit: str, folder: str) -> None:
+        self._mirror, self._commit, self._folder = mirror, commit, folder
+        self._paths = dict.fromkeys(mirror.paths(commit, folder))
+
+    def pick(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Some of them, in one go."""
+        return self._mirror.files(self._commit, paths, self._folder)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._paths
+
+    def __getitem__(self, path: str) -> bytes:
+        if path not in self._paths:
+            raise KeyError(path)
+        return self.pick([path])[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
 def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
     """The manifests of the stage's folder at a config commit; `SpecError` with file and line when they are wrong."""
     folder = desk.stage.path
@@ -58,7 +86,7 @@ def render(desk: Desk, commit: str) -> tuple[Manifest, ...]:
     if kept is not None:
         return _without_marks(desk, kept)
     whole = desk.application.config.render.kind != "plain"
-    files = desk.config.tree(commit, "" if whole else folder)
+    files = Committed(desk.config, commit, "" if whole else folder)
     made = tuple(desk.renderer.render(files, folder, _place(desk)))
     if tree:
         _renders.put(key, made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,13 +35,19 @@ class Program(Protocol):
         ...
 
 
+def picked(files: Mapping[str, bytes], paths: Iterable[str]) -> dict[str, bytes]:
+    """Some of the files, in one go where they are still to be read (see `operations.rendering.Committed`)."""
+    pick: Callable[[Iterable[str]], dict[str, bytes]] | None = getattr(files, "pick", None)
+    return pick(paths) if pick else {path: files[path] for path in paths}
+
+
 class Renderer(Protocol):
     """A pure function of files and place, as far as its tool allows."""
 
     def render(self, files: Mapping[str, bytes], folder: str, place: Place = ...) -> list[Manifest]:
         """The full manifest set of a folder.
 
-        `files`: the needed part of the config tree, path from its root -> content. Raises `SpecError` (what the
+        `files`: the config tree, path from its root -> content, read when asked for. Raises `SpecError` (what the
         user wrote), `PluginError` (the tool is missing), `Rejected` (the tool failed).
         """
         ...

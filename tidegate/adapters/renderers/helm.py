@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tidegate import yaml_reader
-from tidegate.adapters.renderers import Place
+from tidegate.adapters.renderers import Place, picked
 from tidegate.adapters.renderers._confined import (
     Scratch,
     Tool,
@@ -99,7 +99,7 @@ class Helm:
                 raise SpecError(f"{path}: no such values file; add it, or correct config.render.values")
             yaml_reader.read(files[path], path)  # our words have a place
         below = f"{chart}/" if chart else ""
-        tree = {path: content for path, content in files.items() if path.startswith(below)}
+        tree = picked(files, [path for path in files if path.startswith(below)])
         texts = {path: files[path] for path in wanted}
         words = [*self._options(place), self._settings.release or place.app]
         tool = self.tool()

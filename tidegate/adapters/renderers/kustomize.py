@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidegate import yaml_reader
-from tidegate.adapters.renderers import Place
+from tidegate.adapters.renderers import Place, picked
 from tidegate.adapters.renderers._confined import Tool, digest, find, outputs, run, scratch
 from tidegate.domain.manifests import Manifest, read_located, unique
 from tidegate.errors import Problem, Rejected, SpecError
@@ -114,10 +114,8 @@ def _needed(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
             todo += [_joined(here, value) for at, value in _locations(data) if at[0] in _FOLDERS]
     if problems:
         raise SpecError(problems=sorted(set(problems)))
-    if "" in seen:
-        return dict(files)
-    prefixes = tuple(f"{each}/" for each in seen)
-    return {path: content for path, content in files.items() if path.startswith(prefixes)}
+    prefixes = tuple(f"{each}/" if each else "" for each in seen)
+    return picked(files, [path for path in files if path.startswith(prefixes)])
 
 
 def _joined(here: str, value: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
-from tidegate.adapters.renderers import Place
+from tidegate.adapters.renderers import Place, picked
 from tidegate.domain.manifests import Manifest, read_located, unique
 from tidegate.errors import Problem, SpecError
 
@@ -40,9 +40,9 @@ class Plain:
             raise SpecError(f"{folder}: no manifests; put *.yaml, *.yml or *.json files there")
         located: list[tuple[Manifest, str]] = []
         problems: list[Problem] = []
-        for path in chosen:
+        for path, text in picked(files, chosen).items():
             try:
-                located += read_located(files[path], path)
+                located += read_located(text, path)
             except SpecError as error:
                 if not error.problems:
                     raise
