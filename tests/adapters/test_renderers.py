@@ -104,6 +104,37 @@ def test_an_overlay_over_a_base_is_built() -> None:
 
 
 @pytest.mark.usefixtures("binary")
+@pytest.mark.parametrize("folder", ["--enable-helm", "$(touch x)", "a b;c", "-o=x"])
+def test_names_of_folders_are_never_arguments(folder: str) -> None:
+    files = {f"{folder}/kustomization.yaml": b"resources: [a.yaml]\n", f"{folder}/a.yaml": A}
+    assert render(files, folder) == ["a"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+def test_kubectl_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_KUSTOMIZE", str(shutil.which("kubectl")))
+    settings.cache_clear()
+    try:
+        assert render(based(b"resources: [../base]\nnamePrefix: p-\n")) == ["p-a"]
+        assert kustomize.build(kustomize.Settings()).tool().version.startswith("v")
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+
+
+@pytest.mark.usefixtures("binary")
+def test_functions_in_annotations_are_not_run() -> None:
+    annotated = A.replace(
+        b"{name: a}", b"{name: a, annotations: {config.kubernetes.io/function: '{exec: {path: ./run.sh}}'}}"
+    )
+    files = based(b"resources: [../base]\n") | {
+        "base/a.yaml": annotated,
+        "base/run.sh": b"#!/bin/sh\nexit 3\n",
+    }
+    assert render(files) == ["a"]
+
+
+@pytest.mark.usefixtures("binary")
 def test_values_survive_the_way_through_kustomize() -> None:
     (made,) = kustomize.build(kustomize.Settings()).render(based(b"resources: [../base]\n"), "prod")
     assert made["data"] == {"x": "1e3"}

@@ -30,7 +30,7 @@ from tidegate.errors import PluginError, Rejected, SpecError
 
 MAX_WORDS = 2000
 """Characters of what a tool says that reach people."""
-_TICK = 0.05
+_TICK, _LONGEST_TICK = 0.05, 0.25
 _GONE = 0.5
 """Seconds that the rest of a killed group may take to be gone."""
 _NO_MEMORY = re.compile(
@@ -257,9 +257,10 @@ def _environment(space: Scratch) -> dict[str, str]:
 
 def _attend(child: subprocess.Popen[bytes], timeout: float, limits: Limits) -> str | None:
     """Wait for its end; what it did wrong, if we must end it."""
-    deadline = time.monotonic() + timeout
+    deadline, tick = time.monotonic() + timeout, _TICK
     with _ending(child) as ended:
-        while not ended(min(_TICK, max(0.0, deadline - time.monotonic()))):
+        while not ended(min(tick, max(0.0, deadline - time.monotonic()))):
+            tick = min(1.5 * tick, _LONGEST_TICK)  # looking at all processes has its price
             if time.monotonic() >= deadline:
                 return f"did not end within {timeout:g} s; is there a loop in what it builds?"
             processes, resident = _used(child.pid)
@@ -273,10 +274,11 @@ def _attend(child: subprocess.Popen[bytes], timeout: float, limits: Limits) -> s
 @contextmanager
 def _ending(child: subprocess.Popen[bytes]) -> Iterator[Callable[[float], bool]]:
     """A function that waits some seconds and says whether the child has ended; at once where the kernel tells."""
-    if not hasattr(os, "pidfd_open"):
+    try:
+        handle = os.pidfd_open(child.pid)
+    except (AttributeError, OSError):  # not Linux, or older than 5.3
         yield lambda seconds: _ended(child, seconds)
         return
-    handle = os.pidfd_open(child.pid)
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
