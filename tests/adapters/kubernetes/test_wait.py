@@ -57,12 +57,19 @@ spec:
     return made  # type: ignore[no-any-return]
 
 
-def pod(world: Any, owner: Manifest, name: str, labels: str = "app: web", **container: Any) -> Manifest:
+def pod(
+    world: Any,
+    owner: Manifest,
+    name: str,
+    labels: str = "app: web",
+    spec: str = "{name: web, image: x}",
+    **container: Any,
+) -> Manifest:
     text = f"""
 apiVersion: v1
 kind: Pod
 metadata: {{name: {name}, namespace: shop, labels: {{{labels}}}, ownerReferences: {owned(owner)}}}
-spec: {{containers: [{{name: web, image: x}}]}}
+spec: {{containers: [{spec}]}}
 """
     (made,) = world.put(text, manager="controller")
     status = {"name": "web", "image": "x", "imageID": "", "ready": False, "restartCount": 0} | container

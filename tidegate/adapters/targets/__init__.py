@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from tidegate.domain.health import Health
+from tidegate.domain.health import Custom, Health
 from tidegate.domain.manifests import Manifest, Ref
 from tidegate.domain.plan import Owner, Plan, SyncResult
 from tidegate.domain.schedule import Hooks
@@ -71,9 +71,14 @@ class Target(Protocol):
         ...
 
     def wait(
-        self, refs: Iterable[Ref], *, deadline_seconds: float, interrupted: Callable[[], str | None]
+        self,
+        refs: Iterable[Ref],
+        *,
+        deadline_seconds: float,
+        interrupted: Callable[[], str | None],
+        custom: Custom | None = None,
     ) -> Health:
-        """The worst health once all are healthy, one is beyond hope, or time is up."""
+        """The worst health once all are healthy, one is beyond hope, or time is up; the user's rules come first."""
         ...
 
     def prepare(self) -> None:

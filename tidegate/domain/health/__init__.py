@@ -5,7 +5,7 @@ Conformance: gitops-engine's own cases, `tests/domain/health/`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tidegate.domain.health import platform, pods, workloads
 from tidegate.domain.health.generic import generic
@@ -16,11 +16,16 @@ from tidegate.domain.health.status import (
     Rule,
     annotation,
     healthy,
+    lags,
     progressing,
+    status_of,
     unknown,
 )
 
-__all__ = ["Health", "HealthStatus", "health", "worst"]
+__all__ = ["Custom", "Health", "HealthStatus", "health", "worst"]
+
+Custom = Callable[[Manifest], Health | None]
+"""What the user's script for an object's kind says of it; None where there is none."""
 
 _IGNORE = "argocd.argoproj.io/ignore-healthcheck"
 _ORDER = {status: rank for rank, status in enumerate(HealthStatus)}
@@ -45,17 +50,28 @@ _RULES: dict[tuple[str, str], tuple[Rule, frozenset[str]]] = {
         frozenset({"v1", "v1beta1"}),
     ),
 }
+_DECIDED = (HealthStatus.Healthy, HealthStatus.Suspended, HealthStatus.Degraded)
 _WORKFLOW = ("argoproj.io", "Workflow")
 
 
-def health(obj: Manifest) -> Health:
-    """Health of one live object; kinds without a rule are judged by their conditions, or are Healthy."""
-    group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
-    kind = str(obj.get("kind", ""))
-    if (obj.get("metadata") or {}).get("deletionTimestamp"):
+def health(obj: Manifest, custom: Custom | None = None, *, finalizer: str = "") -> Health:
+    """Health of one live object: pending deletion, else the user's script, else our rule for its kind.
+
+    Kinds without a rule are judged by their conditions, or are Healthy. While only `finalizer`, our own on a hook,
+    holds an object that is being deleted, that is not said: the hook's end is what counts.
+    """
+    meta = obj.get("metadata") or {}
+    if meta.get("deletionTimestamp") and not (finalizer and finalizer in (meta.get("finalizers") or [])):
         return progressing("Pending deletion")
     if annotation(obj, _IGNORE) == "true":
         return healthy("health is not looked at (ignore-healthcheck)")
+    said = custom(obj) if custom else None
+    return _built_in(obj) if said is None else _observed(obj, said)
+
+
+def _built_in(obj: Manifest) -> Health:
+    group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
+    kind = str(obj.get("kind", ""))
     if (group, kind) == _WORKFLOW:
         return platform.workflow(obj)
     if (group, kind) not in _RULES:
@@ -65,6 +81,16 @@ def health(obj: Manifest) -> Health:
         # Upstream errors here too: a known kind in an unknown version must not pass as healthy.
         return unknown(f"unsupported {kind} GVK: {group}/{version}, Kind={kind}")
     return rule(obj)
+
+
+def _observed(obj: Manifest, said: Health) -> Health:
+    """A script's answer, unless the object says that its status is about an older generation (argo-cd#4669)."""
+    if said.status not in _DECIDED or not lags(obj):
+        return said
+    generation, seen = obj["metadata"]["generation"], status_of(obj)["observedGeneration"]
+    return progressing(
+        f"{obj.get('kind')} generation is {generation}, but latest observed generation is {seen}"
+    )
 
 
 def worst(healths: Iterable[Health]) -> Health:

@@ -91,3 +91,22 @@ def unobserved(obj: Manifest) -> bool:
     """True while the controller has not seen the newest generation; its status is about an older one."""
     generation: int = (obj.get("metadata") or {}).get("generation") or 0
     return generation > (status_of(obj).get("observedGeneration") or 0)
+
+
+def reports_generation(obj: Manifest) -> bool:
+    """Whether the object's controller says which generation its status is about."""
+    return _number(status_of(obj).get("observedGeneration")) is not None
+
+
+def lags(obj: Manifest) -> bool:
+    """True when the object itself says that its status is about an older generation."""
+    generation: int = (obj.get("metadata") or {}).get("generation") or 0
+    observed = _number(status_of(obj).get("observedGeneration"))
+    return observed is not None and observed < generation
+
+
+def _number(value: Any) -> int | None:
+    """A generation; some controllers write it as text, some write a hash there, which says nothing."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

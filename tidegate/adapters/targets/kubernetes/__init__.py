@@ -13,7 +13,7 @@ from tidegate.adapters.targets.kubernetes.connection import connect
 from tidegate.adapters.targets.kubernetes.lease import KubernetesLease
 from tidegate.adapters.targets.kubernetes.objects import Objects
 from tidegate.adapters.targets.kubernetes.rest import Rest
-from tidegate.domain.health import Health
+from tidegate.domain.health import Custom, Health
 from tidegate.domain.manifests import Manifest, Ref
 from tidegate.domain.options import Conflicts
 from tidegate.domain.plan import Owner, Plan, SyncResult
@@ -110,10 +110,17 @@ class Cluster:
         )
 
     def wait(
-        self, refs: Iterable[Ref], *, deadline_seconds: float, interrupted: Callable[[], str | None]
+        self,
+        refs: Iterable[Ref],
+        *,
+        deadline_seconds: float,
+        interrupted: Callable[[], str | None],
+        custom: Custom | None = None,
     ) -> Health:
         """The worst health once all are healthy, one is beyond hope, we are called off, or time is up."""
-        return waiting.wait(self._objects, refs, deadline_seconds=deadline_seconds, interrupted=interrupted)
+        return waiting.wait(
+            self._objects, refs, deadline_seconds=deadline_seconds, interrupted=interrupted, custom=custom
+        )
 
     def prepare(self) -> None:
         """Make the target's namespace, where the stage's Lease lives, if it is missing and may be made."""

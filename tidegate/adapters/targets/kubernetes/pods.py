@@ -61,6 +61,11 @@ _OF: Mapping[str, Callable[[Objects, Manifest], list[Manifest]]] = {
 }
 
 
+def has_pods(obj: Manifest | None) -> bool:
+    """Whether pods are to be expected of it."""
+    return (obj or {}).get("kind") in _OF
+
+
 def _selected(objects: Objects, workload: Manifest, group_version: str, kind: str) -> list[Manifest]:
     selector = (workload.get("spec") or {}).get("selector") or {}
     namespace = workload["metadata"].get("namespace", "")

@@ -5,12 +5,13 @@ urllib3's own retries are off: the client library silently sleeps on 429 and rep
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -62,6 +63,23 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The items of a LIST and the resource version they were all read at."""
+
+    items: list[dict[str, Any]]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    items: list[dict[str, Any]]
+    token: str
+    version: str
+    restarted: bool = False
+    """The token had expired: this is the first page again."""
+
+
 class Rest:
     """The API server as functions; safe to use from many threads."""
 
@@ -81,20 +99,20 @@ class Rest:
 
     def pages(self, path: str, subject: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Items of a LIST, page by page; a `continue` token that expired starts over (410)."""
-        items, token = self._page(path, subject, query, "")
-        while token:
-            more, token = self._page(path, subject, query, token)
-            if more is None:
-                items, token = self._page(path, subject, query, "")
-            else:
-                items = [*(items or []), *more]
-        yield from items or []
+        yield from self.listed(path, subject, query).items
 
-    def _page(
-        self, path: str, subject: str, query: Mapping[str, str], token: str
-    ) -> tuple[list[dict[str, Any]] | None, str]:
+    def listed(self, path: str, subject: str, query: Mapping[str, str], *, repeatable: bool = True) -> Listed:
+        """All pages of a LIST at once, with the version from which a watch goes on."""
+        page = self._page(path, subject, query, "", repeatable)
+        items = page.items
+        while page.token:
+            page = self._page(path, subject, query, page.token, repeatable)
+            items = page.items if page.restarted else [*items, *page.items]
+        return Listed(items, page.version)
+
+    def _page(self, path: str, subject: str, query: Mapping[str, str], token: str, repeatable: bool) -> _Page:
         paged = {**query, "limit": str(_PAGE)} | ({"continue": token} if token else {})
-        request = Request("GET", path, subject, paged, secret="/secrets" in path)
+        request = Request("GET", path, subject, paged, secret="/secrets" in path, repeatable=repeatable)
 
         def once() -> dict[str, Any] | None:
             answer = self._once(request)
@@ -102,8 +120,9 @@ class Rest:
 
         page = self._retrying(once, request)
         if page is None:
-            return None, ""
-        return page.get("items") or [], (page.get("metadata") or {}).get("continue") or ""
+            return replace(self._page(path, subject, query, "", repeatable), restarted=True)
+        meta = page.get("metadata") or {}
+        return _Page(page.get("items") or [], meta.get("continue") or "", meta.get("resourceVersion") or "")
 
     def send(self, request: Request) -> dict[str, Any]:
         """The object answered. Raises `NotFound`, `Conflict`, `Rejected`, `Unreachable`."""
@@ -114,6 +133,18 @@ class Rest:
     def raw(self, request: Request) -> Answer:
         """Any answer, also a "no"; only broken connections are errors, retried when `repeatable`."""
         return self._retrying(lambda: self._once(request), request)
+
+    def stream(self, request: Request) -> Stream:
+        """The lines of an answer that goes on and on (a watch); `request.timeout` is the longest silence."""
+        answer = self._opened(request, self._current())
+        if answer.status == 401:
+            answer.close()
+            answer = self._opened(request, self._renewed())
+        if answer.status >= 400:
+            with _translated(request, "the API server"):
+                body = _read(answer, request)
+            raise failure(request.subject, answer.status, answer.headers, body, secret=request.secret)
+        return Stream(answer, request)
 
     # --- one try --------------------------------------------------------------------------------------------
 
@@ -138,9 +169,13 @@ class Rest:
         return answer
 
     def _exchange(self, request: Request, to: Connection) -> Answer:
+        response = self._opened(request, to)
+        with _translated(request, to.host):
+            return Answer(response.status, response.headers, _read(response, request))
+
+    def _opened(self, request: Request, to: Connection) -> Any:
+        """The answer with its body still to be read."""
         from urllib3 import Timeout
-        from urllib3.exceptions import HTTPError, NewConnectionError
-        from urllib3.exceptions import TimeoutError as TooSlow
 
         query = f"?{urlencode(request.query)}" if request.query else ""
         headers = {"User-Agent": "tidegate", "Accept": _JSON, **to.headers()}
@@ -148,8 +183,8 @@ class Rest:
         if request.body is not None:
             body = json.dumps(request.body, separators=(",", ":"), ensure_ascii=False).encode()
             headers["Content-Type"] = request.content_type
-        try:
-            response = to.pool.request(
+        with _translated(request, to.host):
+            return to.pool.request(
                 request.method,
                 f"{to.host}{request.path}{query}",
                 body=body,
@@ -159,15 +194,6 @@ class Rest:
                 redirect=False,
                 preload_content=False,
             )
-            return Answer(response.status, response.headers, _read(response, request))
-        except NewConnectionError as error:
-            raise Transient(f"{request.subject}: {to.host} cannot be reached: {_cause(error)}") from error
-        except TooSlow as error:
-            raise Unreachable(
-                f"{request.subject}: {to.host} did not answer within {request.timeout:g} s"
-            ) from error
-        except HTTPError as error:
-            raise Transient(f"{request.subject}: {to.host} cannot be reached: {_cause(error)}") from error
 
     def _current(self) -> Connection:
         with self._lock:
@@ -195,6 +221,51 @@ class Rest:
             reraise=True,
         )
         return retrying(once)
+
+
+class Stream:
+    """One JSON object a line, as they come. `close` may be called from another thread and ends the reading."""
+
+    def __init__(self, response: Any, request: Request) -> None:
+        self._response, self._request = response, request
+        self._closed = False
+
+    def __iter__(self) -> Generator[dict[str, Any]]:
+        rest = b""
+        try:
+            with _translated(self._request, "the API server"):
+                for chunk in self._response.stream(2**16, decode_content=True):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > _MAX_ANSWER:
+                        raise Unreachable(f"{self._request.subject}: the answer is too large")
+                    yield from map(json.loads, filter(None, lines))
+        except (OutsideError, ValueError):
+            if not self._closed:
+                raise
+        finally:
+            self._response.close()
+
+    def close(self) -> None:
+        """Stop reading; whoever iterates comes to the end."""
+        self._closed = True
+        with contextlib.suppress(RuntimeError, ValueError, OSError):  # it has ended by itself
+            self._response.shutdown()
+
+
+@contextlib.contextmanager
+def _translated(request: Request, host: str) -> Iterator[None]:
+    """The library's exceptions in our words."""
+    from urllib3.exceptions import HTTPError, NewConnectionError
+    from urllib3.exceptions import TimeoutError as TooSlow
+
+    try:
+        yield
+    except NewConnectionError as error:
+        raise Transient(f"{request.subject}: {host} cannot be reached: {_cause(error)}") from error
+    except TooSlow as error:
+        raise Unreachable(f"{request.subject}: {host} did not answer within {request.timeout:g} s") from error
+    except HTTPError as error:
+        raise Transient(f"{request.subject}: {host} cannot be reached: {_cause(error)}") from error
 
 
 def _pause(state: RetryCallState) -> float:
