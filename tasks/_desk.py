@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidegate.adapters.fleet import load_fleet
+from tidegate.domain.health.scripts import Scripts
 from tidegate.operations.desk import Desk, open_desk
 from tidegate.settings import settings
 from tidegate.spec import Application
@@ -16,14 +17,16 @@ def application(app: str) -> Application:
 
 
 def desk(app: str, stage: str) -> Desk:
-    """The desk of a stage; opened anew only when its spec or our settings changed."""
-    return desk_of(application(app), stage)
+    """The desk of a stage; opened anew only when its spec, the fleet's scripts or our settings changed."""
+    fleet = load_fleet(settings())
+    return desk_of(fleet.application(app), stage, fleet.health)
 
 
-def desk_of(spec: Application, stage: str) -> Desk:
+def desk_of(spec: Application, stage: str, scripts: Scripts) -> Desk:
     """The same, for who has the spec at hand."""
     key = (spec.name, stage)
     known = _desks.get(key)
-    if known is None or known.application != spec or known.settings != settings():
-        _desks[key] = open_desk(spec, stage, settings())
+    now = (spec, scripts, settings())
+    if known is None or (known.application, known.scripts, known.settings) != now:
+        _desks[key] = open_desk(spec, stage, settings(), scripts)
     return _desks[key]

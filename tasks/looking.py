@@ -108,13 +108,14 @@ async def look_everywhere() -> Everywhere:
 
 
 def _everywhere() -> Everywhere:
-    apps = load_fleet(settings()).applications
+    fleet = load_fleet(settings())
+    apps = fleet.applications
     desks: dict[str, list[Desk]] = {}
     busy: list[str] = []
     problems: list[str] = []
     for app in apps:
         try:
-            desks[app.name] = [desk_of(app, stage.name) for stage in app.stages]
+            desks[app.name] = [desk_of(app, stage.name, fleet.health) for stage in app.stages]
         except TidegateError as error:
             problems.append(f"{app.name}: {error}")
     away = refresh(chain.from_iterable(desks.values()))

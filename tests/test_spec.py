@@ -14,6 +14,7 @@ import pytest
 from tidegate import spec
 from tidegate.adapters.fleet import load_fleet
 from tidegate.adapters.git import Mirror
+from tidegate.domain.health import Health, HealthStatus
 from tidegate.errors import NotFound, SpecError
 from tidegate.settings import Settings
 from tidegate.spec.reference import reference
@@ -311,6 +312,37 @@ def test_a_fleet_is_read_from_a_commit(tmp_path: Path, repository: Path) -> None
     mirror = Mirror(f"file://{repository}", settings(tmp_path, ""))
     commit = mirror.fetch("main")["main"]
     assert load_fleet(settings(tmp_path, f"file://{repository}//deploy@{commit}")).application("shop")
+
+
+def test_health_scripts_are_read_with_the_fleet(tmp_path: Path, repository: Path) -> None:
+    folder = repository / "deploy" / "health" / "_.db.example" / "Database"
+    folder.mkdir(parents=True)
+    (folder / "health.lua").write_text("return nil")
+    (folder / "health_test.yaml").write_text("not read with the fleet: [")
+    git("-C", str(repository), "add", ".")
+    git("-C", str(repository), "commit", "-qm", "y")
+    database = {"apiVersion": "eu.db.example/v1", "kind": "Database"}
+    fleet = load_fleet(settings(tmp_path, f"file://{repository}//deploy@main"))
+    found = fleet.health.of(database)
+    assert found and found.text == "return nil"
+    assert found.source == f"{fleet.source}/health/_.db.example/Database/health.lua"
+    on_disk = load_fleet(settings(tmp_path, str(repository / "deploy"))).health.of(database)
+    assert on_disk and on_disk.source == str(folder / "health.lua")
+
+
+def test_the_fleets_scripts_reach_the_stage(tmp_path: Path) -> None:
+    from tidegate.operations.desk import open_desk
+
+    write(tmp_path, SHOP)
+    (tmp_path / "health" / "Pod").mkdir(parents=True)
+    (tmp_path / "health" / "Pod" / "health.lua").write_text("return {status='Suspended', message='asleep'}")
+    how = Settings(home=tmp_path / "home", fleet=str(tmp_path), git_protocols="https")
+    fleet = load_fleet(how)
+    spec = fleet.application("shop")
+    desk = open_desk(spec, spec.stages[0].name, how, fleet.health)
+    assert desk.custom and desk.custom({"apiVersion": "v1", "kind": "Pod"}) == Health(
+        HealthStatus.Suspended, "asleep"
+    )
 
 
 def test_mistakes_in_a_fleet_in_git_name_repository_and_file(tmp_path: Path, repository: Path) -> None:

@@ -101,7 +101,7 @@ def test_settings_that_cannot_be_used_are_named() -> None:
 def test_a_mistake_of_ours_is_one_sentence_and_3(tmp_path: Path) -> None:
     script = (
         "import sys, tidegate.cli.common as c\n"
-        "c.chosen = None\n"
+        "c.load = None\n"
         "from tidegate.cli import main\n"
         "sys.exit(main(['status']))"
     )

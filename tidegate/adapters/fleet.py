@@ -1,13 +1,16 @@
-"""The fleet: all applications there are, from a path, or from a folder in Git at a branch or commit."""
+"""The fleet: all applications there are and their health scripts, from a path, or from Git at a branch or commit."""
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate.adapters.health_scripts import FOLDER as HEALTH
+from tidegate.adapters.health_scripts import from_files, from_folder
+from tidegate.domain.health.scripts import Scripts
 from tidegate.errors import NotFound, SpecError, Unreachable
 from tidegate.settings import Settings
 from tidegate.spec import Application, load, load_files
@@ -29,6 +32,8 @@ class Fleet:
     applications: tuple[Application, ...]
     source: str = ""
     """Where they were read: a path, or `<git url>//<dir>@<commit>`."""
+    health: Scripts = field(default_factory=Scripts)
+    """The health scripts of the same commit, from its folder `health/<group>/<Kind>/health.lua`."""
 
     def application(self, name: str) -> Application:
         """The application of that name; `SpecError` names the likely one and those there are."""
@@ -43,7 +48,8 @@ def load_fleet(settings: Settings) -> Fleet:
     """The fleet `TIDEGATE_FLEET` names, read anew. `SpecError` for its mistakes, `OutsideError` from Git."""
     found = _GIT.fullmatch(settings.fleet)
     if not found:
-        return Fleet(load(Path(settings.fleet)), settings.fleet)
+        path = Path(settings.fleet)
+        return Fleet(load(path), settings.fleet, from_folder(path / HEALTH))
     return _from_git(found["url"], found["folder"].strip("/"), found["ref"] or "main", settings)
 
 
@@ -55,7 +61,8 @@ def _from_git(url: str, folder: str, ref: str, settings: Settings) -> Fleet:
     source = f"{mirror.url_redacted}//{folder}@{commit[:7]}"
     prefix = f"{folder}/" if folder else ""
     files = {p.removeprefix(prefix): text for p, text in mirror.tree(commit, folder).items()}
-    return Fleet(load_files(files, source), source)
+    scripts = {p.removeprefix(f"{HEALTH}/"): t for p, t in files.items() if p.startswith(f"{HEALTH}/")}
+    return Fleet(load_files(files, source), source, from_files(scripts, f"{source}/{HEALTH}"))
 
 
 def _fetched(mirror: Mirror, ref: str) -> str:

@@ -108,9 +108,10 @@ def desk(fleet: str | None, app: str, stage: str) -> Desk:
     """The desk of one stage; nothing is looked at yet."""
     from tidegate.operations.desk import open_desk
 
-    application = load(fleet).application(app)
+    found = load(fleet)
+    application = found.application(app)
     stage_names(application, stage)
-    return open_desk(application, stage, how(fleet))
+    return open_desk(application, stage, how(fleet), found.health)
 
 
 def person() -> str:

@@ -19,6 +19,7 @@ _COMMANDS = {
         "render": ("plans", "The manifests a stage's folder becomes."),
         "history": ("ledger", "What was decided and done, from the ledger in Git."),
         "verify-ledger": ("ledger", "Judge every recorded verdict again."),
+        "health": ("health", "Run health scripts on their test cases."),
         "doctor": ("doctor", "Check tools, servers, clusters and repositories."),
     },
     "Act": {

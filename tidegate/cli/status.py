@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.common import APP, chosen, fleet_option, how, output_option
+from tidegate.cli.common import APP, fleet_option, how, load, output_option
 from tidegate.cli.output import Cell, ago, print_json, table
 
 if TYPE_CHECKING:
+    from tidegate.domain.health.scripts import Scripts
     from tidegate.operations.history import StageStatus
     from tidegate.settings import Settings
     from tidegate.spec import Application
@@ -44,7 +45,9 @@ def status(app: str | None, fleet: str | None, output: str) -> int:
     Exits 3 when somebody did not answer; the other applications are shown all the same.
     """
     settings = how(fleet)
-    rows = [row for application in chosen(fleet, app) for row in _rows(application, settings)]
+    found = load(fleet)
+    asked = [found.application(app)] if app else found.applications
+    rows = [row for application in asked for row in _rows(application, settings, found.health)]
     if output == "json":
         print_json(rows)
     else:
@@ -54,12 +57,12 @@ def status(app: str | None, fleet: str | None, output: str) -> int:
     return 3 if any(row["state"] == "unknown" for row in rows) else 0
 
 
-def _rows(application: Application, settings: Settings) -> Iterator[dict[str, Any]]:
+def _rows(application: Application, settings: Settings, scripts: Scripts) -> Iterator[dict[str, Any]]:
     from tidegate.errors import TidegateError
     from tidegate.operations.history import status as look
 
     try:
-        yield from map(_row, look(application, settings))
+        yield from map(_row, look(application, settings, scripts))
     except TidegateError as error:
         yield {"app": application.name, "stage": "", "live": "", "state": "unknown", "next": str(error)}
 

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from tidegate import plugins
 from tidegate.adapters.git import Mirror
 from tidegate.adapters.ledger import Ledger
+from tidegate.adapters.lua import Scripted
 from tidegate.domain.gate import Sample
+from tidegate.domain.health import Custom
+from tidegate.domain.health.scripts import Scripts
 from tidegate.domain.plan import Owner
 from tidegate.settings import Settings
 from tidegate.spec import Application, Stage
@@ -39,6 +42,8 @@ class Desk:
     metrics: Any
     traffic: Any
     checks: tuple[Any, ...]
+    scripts: Scripts = field(default_factory=Scripts)
+    """The fleet's health scripts."""
     samples: dict[str, Mapping[str, Sequence[Sample]]] = field(default_factory=dict, compare=False)
     """What this process has seen of a canary so far, by its commit: silence is only known to who asked then."""
 
@@ -53,12 +58,19 @@ class Desk:
         return Owner(app=self.app, stage=self.stage.name, installation=self.settings.installation)
 
     @property
+    def custom(self) -> Custom | None:
+        """What the fleet's scripts say of an object's health, before our own rules."""
+        return Scripted(self.scripts) if self.scripts.by_folder else None
+
+    @property
     def rendered_branch(self) -> str:
         """The branch that says what should be live."""
         return f"tidegate/{self.app}/{self.stage.name}"
 
 
-def open_desk(application: Application, stage: str, settings: Settings) -> Desk:
+def open_desk(
+    application: Application, stage: str, settings: Settings, scripts: Scripts | None = None
+) -> Desk:
     """Open a stage's desk; no connection is made. `PluginError`, `SpecError` when a section cannot be used."""
     found = application.stage(stage)
     config, ledger = _repository(application.config.git, settings)
@@ -73,6 +85,7 @@ def open_desk(application: Application, stage: str, settings: Settings) -> Desk:
         metrics=plugins.build("metrics", found.gate.metrics) if found.gate else None,
         traffic=plugins.build("traffic", found.rollout.traffic) if found.rollout else None,
         checks=tuple(plugins.build("checks", section) for section in found.verify),
+        scripts=scripts or Scripts(),
     )
 
 

@@ -11,6 +11,7 @@ from tidegate.adapters.ledger import BRANCH as LEDGER
 from tidegate.adapters.ledger import Ledger
 from tidegate.domain.gate.evidence import from_data, to_data
 from tidegate.domain.gate.recomputation import recompute
+from tidegate.domain.health.scripts import Scripts
 from tidegate.domain.moves import Move
 from tidegate.domain.promotion import StageView, next_move
 from tidegate.domain.records import Kind, Record
@@ -50,10 +51,10 @@ def history(application: Application, settings: Settings, stage: str | None = No
     return open_ledger(application, settings).records(app=application.name, stage=stage, refresh=False)
 
 
-def status(application: Application, settings: Settings) -> list[StageStatus]:
+def status(application: Application, settings: Settings, scripts: Scripts | None = None) -> list[StageStatus]:
     """Every stage as it stands now; reads only."""
     now = datetime.now(UTC)
-    desks = [open_desk(application, stage.name, settings) for stage in application.stages]
+    desks = [open_desk(application, stage.name, settings, scripts) for stage in application.stages]
     return [StageStatus(view, next_move(view)) for view in look_together(desks, now)]
 
 

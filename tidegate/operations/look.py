@@ -337,7 +337,8 @@ def _leftovers(desk: Desk, seen: Seen, now: datetime) -> int:
 
 
 def _health(desk: Desk, live: Sequence[Manifest]) -> Health:
-    return desk.target.wait([ref(m) for m in live], deadline_seconds=0, interrupted=lambda: None)
+    names = [ref(m) for m in live]
+    return desk.target.wait(names, deadline_seconds=0, interrupted=lambda: None, custom=desk.custom)
 
 
 def _verdict(

@@ -98,7 +98,8 @@ def apply(
 def wait(desk: Desk, manifests: Sequence[Manifest], interrupted: Callable[[], str | None]) -> Health:
     """Wait until all objects are healthy, one is beyond hope, or the stage's progress deadline is over."""
     seconds = desk.stage.progress_deadline.total_seconds()
-    return desk.target.wait([ref(m) for m in manifests], deadline_seconds=seconds, interrupted=interrupted)
+    names = [ref(m) for m in manifests]
+    return desk.target.wait(names, deadline_seconds=seconds, interrupted=interrupted, custom=desk.custom)
 
 
 def pods_leaving(desk: Desk, manifests: Sequence[Manifest]) -> int:

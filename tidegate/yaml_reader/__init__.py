@@ -54,14 +54,14 @@ class Document:
         return mark.line + 1, mark.column + 1
 
 
-def read(text: bytes, source: str, *, limits: Limits = LIMITS) -> list[Document]:
+def read(text: bytes, source: str, *, limits: Limits = LIMITS, last_wins: bool = False) -> list[Document]:
     """The documents of a YAML text that have content, as JSON data: str, int, float, bool, None, list, dict.
 
-    `source` names the file in errors. Raises `SpecError`: one sentence
-    `file:line:column: what happened; what helps`.
+    `source` names the file in errors; with `last_wins` a key may be written twice, for files of others.
+    Raises `SpecError`: one sentence `file:line:column: what happened; what helps`.
     """
     body = checked_text(text, source, limits)
-    builder = Builder(source, limits, aliases=MAY_ALIAS.search(body) is not None)
+    builder = Builder(source, limits, aliases=MAY_ALIAS.search(body) is not None, last_wins=last_wins)
     documents = []
     for index, node in enumerate(nodes(body, source, limits)):
         if index == limits.documents:

@@ -18,8 +18,8 @@ MAY_ALIAS = re.compile(rb"(?:\A|[\s\[{,:?-])\*[\w-]")
 class Builder:
     """Data out of nodes. What an alias names is built anew, so no two parts share data."""
 
-    def __init__(self, source: str, limits: Limits, *, aliases: bool) -> None:
-        self.source, self.limits, self.aliases = source, limits, aliases
+    def __init__(self, source: str, limits: Limits, *, aliases: bool, last_wins: bool = False) -> None:
+        self.source, self.limits, self.aliases, self.last_wins = source, limits, aliases, last_wins
         self.budget = limits.alias_nodes
         self.open: list[yaml.Node] = []
         self.seen: set[yaml.Node] = set()
@@ -94,7 +94,7 @@ class Builder:
                 merged += self._merged(item)
                 continue
             name = self._key(key)
-            if name in data:
+            if name in data and not self.last_wins:
                 self._fail_twice(node, key, name)
             data[name] = self._value(item)
         for base in merged:

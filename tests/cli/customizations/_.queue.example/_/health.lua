@@ -1,0 +1,4 @@
+if obj.spec.paused then
+  return {status = "Suspended", message = "paused"}
+end
+return {status = "Healthy", message = obj.spec.depth .. " waiting"}
