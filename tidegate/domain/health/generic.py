@@ -10,19 +10,15 @@ from tidegate.domain.health.status import (
     condition,
     degraded,
     healthy,
+    lagging,
     progressing,
-    status_of,
 )
 
 
 def generic(obj: Manifest) -> Health:
     """Unobserved or Reconciling: Progressing; Stalled: Degraded; Ready decides; nothing said is Healthy."""
-    generation = (obj.get("metadata") or {}).get("generation")
-    observed = status_of(obj).get("observedGeneration")
-    if observed is not None and generation is not None and observed != generation:
-        return progressing(
-            f"{obj.get('kind')} generation is {generation}, but latest observed generation is {observed}"
-        )
+    if (behind := lagging(obj, or_ahead=True)) is not None:
+        return behind
     if _is(condition(obj, "Reconciling"), "True"):
         return progressing(_words(condition(obj, "Reconciling")))
     if _is(condition(obj, "Stalled"), "True"):

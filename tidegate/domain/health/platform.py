@@ -73,7 +73,9 @@ def _autoscaler_conditions(obj: Manifest) -> list[dict[str, Any]]:
     if obj.get("apiVersion") == "autoscaling/v2":
         return conditions_of(obj)
     text = annotation(obj, "autoscaling.alpha.kubernetes.io/conditions")
-    found = json.loads(text) if text else []
+    if text is None:
+        return []
+    found = json.loads(text) or []
     if not isinstance(found, list) or not all(isinstance(c, dict) for c in found):
         raise ValueError("not a list of conditions")
     return found

@@ -13,14 +13,13 @@ from tidegate.domain.health.status import (
     conditions_of,
     degraded,
     healthy,
+    option,
     progressing,
     spec_of,
     status_of,
     suspended,
     unknown,
 )
-
-_HOOKS = ("argocd.argoproj.io/hook", "helm.sh/hook")
 
 
 def pod(obj: Manifest) -> Health:
@@ -52,8 +51,8 @@ def pod(obj: Manifest) -> Health:
 def _is_long_lived(obj: Manifest) -> bool:
     if spec_of(obj).get("restartPolicy") == "Always":
         return True
-    ignored = annotation(obj, "argocd.argoproj.io/ignore-restart-policy") == "true"
-    return ignored and not any(annotation(obj, hook) for hook in _HOOKS)
+    is_ignored = option(obj, "ignore-restart-policy") == "true"
+    return is_ignored and not (option(obj, "hook") or annotation(obj, "helm.sh/hook"))
 
 
 def _is_error(waiting: dict[str, Any] | None) -> bool:

@@ -62,8 +62,9 @@ def spec_of(obj: Manifest) -> dict[str, Any]:
 
 
 def status_of(obj: Manifest) -> dict[str, Any]:
-    """`status`, empty when absent or null."""
-    return obj.get("status") or {}
+    """`status`, empty when absent, null, or no map (a custom resource's may be anything)."""
+    found = obj.get("status")
+    return found if isinstance(found, dict) else {}
 
 
 def name_of(obj: Manifest) -> str:
@@ -78,8 +79,9 @@ def annotation(obj: Manifest, key: str) -> str | None:
 
 
 def conditions_of(obj: Manifest) -> list[dict[str, Any]]:
-    """`status.conditions`; the API server may answer null."""
-    return status_of(obj).get("conditions") or []
+    """`status.conditions`; the API server may answer null, a custom resource anything."""
+    found = status_of(obj).get("conditions")
+    return [c for c in found if isinstance(c, dict)] if isinstance(found, list) else []
 
 
 def condition(obj: Manifest, kind: str) -> dict[str, Any] | None:
@@ -93,20 +95,33 @@ def unobserved(obj: Manifest) -> bool:
     return generation > (status_of(obj).get("observedGeneration") or 0)
 
 
-def reports_generation(obj: Manifest) -> bool:
-    """Whether the object's controller says which generation its status is about."""
-    return _number(status_of(obj).get("observedGeneration")) is not None
+def observed_generation(obj: Manifest) -> int | None:
+    """The generation that the status is about; None when the object does not say.
 
-
-def lags(obj: Manifest) -> bool:
-    """True when the object itself says that its status is about an older generation."""
-    generation: int = (obj.get("metadata") or {}).get("generation") or 0
-    observed = _number(status_of(obj).get("observedGeneration"))
-    return observed is not None and observed < generation
-
-
-def _number(value: Any) -> int | None:
-    """A generation; some controllers write it as text, some write a hash there, which says nothing."""
+    Some controllers write it as text, some write a hash there, which says nothing.
+    """
+    value = status_of(obj).get("observedGeneration")
     if isinstance(value, str) and value.isdecimal():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def lagging(obj: Manifest, *, or_ahead: bool = False) -> Health | None:
+    """Progressing while the object itself says that its status is about an older generation, in kstatus' words.
+
+    With `or_ahead` about any other one, as kstatus has it.
+    """
+    generation, observed = (obj.get("metadata") or {}).get("generation"), observed_generation(obj)
+    if observed is None or generation is None:
+        return None
+    if observed == generation or (observed > generation and not or_ahead):
+        return None
+    return progressing(
+        f"{obj.get('kind')} generation is {generation}, but latest observed generation is {observed}"
+    )
+
+
+def option(obj: Manifest, name: str) -> str | None:
+    """An annotation that people write for Argo CD (`argocd.argoproj.io/…`) or for us (`tidegate.dev/…`)."""
+    ours = annotation(obj, f"tidegate.dev/{name}")
+    return annotation(obj, f"argocd.argoproj.io/{name}") if ours is None else ours

@@ -19,7 +19,7 @@ from tidegate.adapters.targets.kubernetes.watching import Collection, Watch
 from tidegate.adapters.targets.kubernetes.words import told, trouble, why_not
 from tidegate.domain import order
 from tidegate.domain.health import Custom, Health, HealthStatus, health, worst
-from tidegate.domain.health.status import condition, reports_generation, status_of
+from tidegate.domain.health.status import condition, observed_generation, status_of
 from tidegate.domain.manifests import Manifest, Ref
 from tidegate.errors import NotFound, OutsideError, Rejected, Unreachable
 
@@ -207,7 +207,7 @@ class _Waiting:
             return None
         if not is_scripted:
             return _ALWAYS if _is_beyond_hope(obj) else None
-        if reports_generation(obj):
+        if observed_generation(obj) is not None:
             return _ALWAYS
         before = self.seen.get(name)
         since = before.final_from if before else None
