@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from tidegate.adapters.lua import Scripted
+from tidegate.adapters.targets.kubernetes import waiting
 from tidegate.domain.health import Health, HealthStatus
 from tidegate.domain.health.scripts import Script, Scripts
 from tidegate.domain.manifests import Manifest, Ref
@@ -94,6 +96,20 @@ def test_degraded_ends_the_wait_once_it_is_about_the_newest_generation(world: An
     assert wait(world, 0.3).message == (
         "not healthy after 0.3 s: Database shop/orders: Database generation is 2, but latest observed generation is 1"
     )
+
+
+def test_degraded_without_a_generation_must_last(world: Any, orders: Manifest) -> None:
+    """It may be about the version before; the clock of this test runs 20 times as fast."""
+    world.set_status(orders, {"phase": "Broken"})
+    found = waiting.wait(
+        world.cluster._objects,
+        [DATABASE],
+        deadline_seconds=600,
+        interrupted=lambda: None,
+        custom=SCRIPTED,
+        clock=lambda: time.monotonic() * 20,
+    )
+    assert found == Health(HealthStatus.Degraded, "Database shop/orders: phase is Broken")
 
 
 def test_healthy_about_an_older_generation_is_not_believed(world: Any, orders: Manifest) -> None:

@@ -223,6 +223,13 @@ def test_many_objects_of_a_kind_share_one_watch(world: Any) -> None:
     assert len(lists) == 2  # a LIST and a WATCH
 
 
+def test_secrets_are_asked_for_by_name_only(world: Any) -> None:
+    world.requests.clear()
+    names = [Ref("", "Secret", "shop", n) for n in ("a", "b")]
+    assert wait(world, *names, seconds=0.7).status is HealthStatus.Missing
+    assert {p.rpartition("/")[2] for _, p in world.requests.seen} == {"a", "b"}
+
+
 # --- words --------------------------------------------------------------------------------------------------
 
 

@@ -271,6 +271,8 @@ class _Waiting:
         self._watch_pods()
 
     def _collection(self, name: Ref) -> Collection | None:
+        if name.kind == "Secret":
+            return None  # a LIST would read the others, too
         try:
             kind = self.objects.kinds.of(name)
         except NotFound:
