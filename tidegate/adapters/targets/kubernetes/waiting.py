@@ -122,6 +122,7 @@ class _Waiting:
                 now = self.clock()
                 if now - answered > _PATIENCE_SECONDS or now - start >= deadline_seconds:
                     raise
+                time.sleep(min(_TICK_SECONDS, left))  # the news that could not be judged is still there
             self._listen(max(0.0, min(left, next_tick - self.clock())))
 
     def stop(self) -> None:
