@@ -92,7 +92,14 @@ def apply(
 ) -> SyncResult:
     """Do what a plan says, wave by wave; each may take as long as the stage's progress deadline."""
     seconds = desk.stage.progress_deadline.total_seconds()
-    return desk.target.apply(desk.owner, made, fence=fence, deadline_seconds=seconds, interrupted=interrupted)
+    return desk.target.apply(
+        desk.owner,
+        made,
+        fence=fence,
+        deadline_seconds=seconds,
+        interrupted=interrupted,
+        custom=desk.custom,
+    )
 
 
 def wait(desk: Desk, manifests: Sequence[Manifest], interrupted: Callable[[], str | None]) -> Health:

@@ -66,6 +66,7 @@ class Target(Protocol):
         fence: Callable[[], None],
         deadline_seconds: float = 600.0,
         interrupted: Callable[[], str | None] = lambda: None,
+        custom: Custom | None = None,
     ) -> SyncResult:
         """Do it; `fence` is called before every write and may stop it by raising, `interrupted` between waves."""
         ...

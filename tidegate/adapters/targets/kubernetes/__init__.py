@@ -95,6 +95,7 @@ class Cluster:
         fence: Callable[[], None],
         deadline_seconds: float = 600.0,
         interrupted: Callable[[], str | None] = lambda: None,
+        custom: Custom | None = None,
     ) -> SyncResult:
         """Do what the plan says; `fence` is called before every write. Raises `Refused`, `Unreachable`.
 
@@ -106,7 +107,7 @@ class Cluster:
             plan,
             fence=fence,
             creates_namespace=self._settings.create_namespace,
-            patience=applying.Patience(deadline_seconds, interrupted),
+            patience=applying.Patience(deadline_seconds, interrupted, custom),
         )
 
     def wait(

@@ -19,7 +19,7 @@ from tidegate.adapters.targets.kubernetes.objects import Objects, each
 from tidegate.adapters.targets.kubernetes.pruning import await_gone, prune
 from tidegate.adapters.targets.kubernetes.rest import is_outside
 from tidegate.domain import fields, schedule
-from tidegate.domain.health import HealthStatus, health
+from tidegate.domain.health import Custom, HealthStatus, health
 from tidegate.domain.inventory import Entry, Inventory
 from tidegate.domain.manifests import Manifest, Ref, ref
 from tidegate.domain.options import DeletePolicy, Phase
@@ -49,6 +49,8 @@ class Patience:
 
     seconds: float = 600.0
     interrupted: Callable[[], str | None] = lambda: None
+    custom: Custom | None = None
+    """The user's own rules of health."""
 
 
 @dataclass(slots=True)
@@ -207,7 +209,7 @@ def _counted(step: Step) -> tuple[int, int]:
 def _one(sync: _Sync, item: Change | Hook) -> Manifest | OutsideError | None:
     try:
         if isinstance(item, Hook):
-            hooking.start(sync.objects, item, sync.sync, sync.fence)
+            hooking.start(sync.objects, item, sync.sync, sync.fence, sync.patience.custom)
             return None
         return _apply_one(sync.objects, item, sync.fence)
     except OutsideError as error:
@@ -288,7 +290,14 @@ def _await_health(sync: _Sync, step: Step, wanted: Sequence[Ref]) -> None:
         said.extend([reason] if reason else [])
         return reason
 
-    seen = waiting.wait(sync.objects, wanted, deadline_seconds=sync.patience.seconds, interrupted=interrupted)
+    patience = sync.patience
+    seen = waiting.wait(
+        sync.objects,
+        wanted,
+        deadline_seconds=patience.seconds,
+        interrupted=interrupted,
+        custom=patience.custom,
+    )
     if said:
         sync.stopped = said[-1]
     elif seen.status not in (HealthStatus.Healthy, HealthStatus.Suspended):
@@ -296,8 +305,10 @@ def _await_health(sync: _Sync, step: Step, wanted: Sequence[Ref]) -> None:
 
 
 def _await_hooks(sync: _Sync, hooks: Sequence[Hook]) -> None:
-    seconds = sync.patience.seconds
-    found = hooking.outcomes(sync.objects, hooks, deadline_seconds=seconds, check=sync.fence)
+    patience = sync.patience
+    found = hooking.outcomes(
+        sync.objects, hooks, deadline_seconds=patience.seconds, check=sync.fence, custom=patience.custom
+    )
     done = [o.hook for o in found if not o.failure]
     _record(sync, done)
     hooking.release(sync.objects, [hook.ref for hook in hooks], sync.fence)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tidegate.adapters.targets.kubernetes import waiting
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
-from tidegate.domain.health import HealthStatus, health
+from tidegate.domain.health import Custom, Health, HealthStatus, health
 from tidegate.domain.manifests import Manifest, Ref, ref
 from tidegate.domain.options import DeletePolicy
 from tidegate.domain.schedule import Hook
@@ -36,14 +36,16 @@ class Outcome:
     """Empty when it succeeded."""
 
 
-def start(objects: Objects, hook: Hook, sync: str, fence: Callable[[], None]) -> None:
+def start(
+    objects: Objects, hook: Hook, sync: str, fence: Callable[[], None], custom: Custom | None = None
+) -> None:
     """Make it run, unless it does so already as this run of this sync. Raises what the API server says.
 
     One that has failed is made anew whatever its policy: to try again is what a second sync is for.
     """
     mark = f"{sync}/{hook.phase.name}"
     live = _read(objects, hook.ref)
-    failed = live is not None and health(_undeleted(live)).status in _FAILED
+    failed = live is not None and _health(live, custom).status in _FAILED
     if live is not None and (live["metadata"].get("annotations") or {}).get(RUN) == mark and not failed:
         return
     if live is not None and (failed or DeletePolicy.BeforeHookCreation in hook.delete):
@@ -70,6 +72,7 @@ def outcomes(
     *,
     deadline_seconds: float,
     check: Callable[[], None],
+    custom: Custom | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Outcome]:
     """How each of them ended. `check` may end the waiting by raising; nothing less does: a migration goes on."""
@@ -80,7 +83,7 @@ def outcomes(
         left = [hook for hook in hooks if hook.ref not in ended]
         live = objects.read(hook.ref for hook in left)
         for hook in left:
-            found = _outcome(objects, hook, live.get(hook.ref))
+            found = _outcome(objects, hook, live.get(hook.ref), custom)
             if found is not None:
                 ended[hook.ref] = found
         running = [hook for hook in hooks if hook.ref not in ended]
@@ -94,11 +97,11 @@ def outcomes(
         pause = min(_SLOWEST_POLL, pause * 1.5)
 
 
-def _outcome(objects: Objects, hook: Hook, live: Manifest | None) -> Outcome | None:
+def _outcome(objects: Objects, hook: Hook, live: Manifest | None, custom: Custom | None) -> Outcome | None:
     """Argo CD's reading of a hook's health: Unknown and Degraded have failed, Progressing and Suspended still run."""
     if live is None:
         return Outcome(hook, f"{hook}: was deleted before it was done")
-    now = health(_undeleted(live))
+    now = _health(live, custom)
     if now.status is HealthStatus.Healthy:
         return Outcome(hook)
     if now.status not in _FAILED:
@@ -111,12 +114,8 @@ def _outcome(objects: Objects, hook: Hook, live: Manifest | None) -> Outcome | N
     return Outcome(hook, f"{hook} failed: {why}")
 
 
-def _undeleted(live: Manifest) -> Manifest:
-    """As it was before it was deleted, as long as our finalizer keeps it."""
-    meta = live["metadata"]
-    if FINALIZER not in (meta.get("finalizers") or []):
-        return live
-    return {**live, "metadata": {k: v for k, v in meta.items() if k != "deletionTimestamp"}}
+def _health(live: Manifest, custom: Custom | None) -> Health:
+    return health(live, custom, finalizer=FINALIZER)
 
 
 def release(objects: Objects, refs: Sequence[Ref], fence: Callable[[], None]) -> None:
