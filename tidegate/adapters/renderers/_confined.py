@@ -38,6 +38,7 @@ _NO_MEMORY = re.compile(
 )
 _KILLED = {sign for number in (signal.SIGXCPU, signal.SIGKILL) for sign in (-number, 128 + number)}
 """Exit codes of who used too much of the processor; `unshare` tells a signal as shells do."""
+_MEMORY = "/dev/shm"  # noqa: S108 - each run has a folder of a random name there, for its user alone
 _NOWHERE = "http://127.0.0.1:9"
 
 
@@ -121,7 +122,10 @@ class Scratch:
 @contextmanager
 def scratch(files: Mapping[str, bytes]) -> Iterator[Scratch]:
     """The files, read-only, in a folder that is gone afterwards. `SpecError` for paths that would leave it."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-render-", ignore_cleanup_errors=True) as name:
+    memory = _memory_folder(files)
+    with tempfile.TemporaryDirectory(
+        prefix="tidegate-render-", dir=memory, ignore_cleanup_errors=True
+    ) as name:
         space = Scratch(Path(name))
         space.home.mkdir()
         space.tree.mkdir()
@@ -136,6 +140,15 @@ def scratch(files: Mapping[str, bytes]) -> Iterator[Scratch]:
             with open(file, "wb", buffering=0) as stream:
                 stream.write(content)
         yield space
+
+
+def _memory_folder(files: Mapping[str, bytes]) -> str | None:
+    """Linux' folder in memory where it has room to spare: four times as fast, and nothing reaches a disk."""
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK | os.X_OK):
+        return None
+    found = os.statvfs(_MEMORY)
+    needed = sum(map(len, files.values())) + 4096 * len(files) + 2 * Limits().file
+    return _MEMORY if found.f_bavail * found.f_frsize > 2 * needed else None
 
 
 def inside(path: str) -> str:
