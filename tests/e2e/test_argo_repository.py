@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from tests.controlplane.build import Programs
 from tests.controlplane.cluster import ControlPlane
 from tests.sim.cluster.embedded import push_server
-from tidegate.adapters.health_scripts import from_files
+from tidegate.adapters.health_scripts import from_folder
 from tidegate.adapters.lua import Scripted
 from tidegate.adapters.renderers import helm, kustomize
 from tidegate.adapters.targets.kubernetes import Cluster, Settings, build
@@ -53,8 +54,7 @@ class Place:
         self, owner: Owner, manifests: list[Manifest], name: str
     ) -> tuple[SyncResult, Health, list[str]]:
         """Deploy as a release does; also the names that were written, in order, each where it came first."""
-        scripts = from_files(FILES, "the fleet")
-        custom = Scripted(scripts)
+        custom = Scripted(from_folder(ARGO / "health"))
         kept, hooks = split(manifests)
         plan = self.cluster.look(owner, kept, hooks=Hooks(name, tuple(hooks)))
         start = self.plane.audit_log.stat().st_size
@@ -154,6 +154,7 @@ def test_an_argo_cd_repository_is_deployed_changed_pruned_and_rolled_back(place:
     assert place.names("v1", "ConfigMap") >= {"banner", "cellar", "settings", "frozen", "archive"}
 
 
+@pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not on PATH")
 def test_a_chart_with_hooks_and_definitions_is_deployed_and_judged_by_its_own_script(place: Place) -> None:
     good = helm.build(helm.Settings(release="w", crds=True)).render(FILES, "charts/widgets")
     result, seen, written = place.sync(WIDGETS, good, "one")
