@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
-import hmac
-import json
-import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from tidegate.domain import compare, fields, order
+from tidegate.domain import compare, diffs, fields, order
 from tidegate.domain.inventory import Entry, Inventory, Progress, entry
-from tidegate.domain.manifests import Manifest, Ref, dump, is_masked, masked, ref
+from tidegate.domain.manifests import Manifest, Ref, is_masked, ref
 from tidegate.domain.options import Conflicts, Phase, asks_to_stay, options
 from tidegate.domain.schedule import Hook, Hooks
-from tidegate.domain.tracking import APP_LABEL, TRACKING_ID, Owner, annotations_of, tracked_by
+from tidegate.domain.tracking import Owner, annotations_of, tracked_by
 
 __all__ = ["Action", "Change", "Owner", "Plan", "Refusal", "SyncResult", "blocking", "plan"]
 
-_MAX_LINES, _MAX_WIDTH = 300, 400
 _NEVER_PRUNED = {
     ("", "Namespace"),
     ("", "PersistentVolume"),
     ("", "PersistentVolumeClaim"),
     ("apiextensions.k8s.io", "CustomResourceDefinition"),
 }
-_TAG_KEY = secrets.token_bytes(16)
-"""Keys the tags of secret values in diffs: equal inside one process, not comparable across."""
 
 
 class Action(StrEnum):
@@ -84,11 +77,7 @@ class Change:
         """Unified diff of the fields we own, secrets masked, at most 300 lines; may be empty."""
         if self.action not in _WRITES:
             return ""
-        before, after = _sides(self)
-        lines = difflib.unified_diff(
-            _lines(before), _lines(after), f"{self.ref} (live)", f"{self.ref} (desired)", lineterm=""
-        )
-        return _bounded(list(lines))
+        return diffs.unified(str(self.ref), *_sides(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,23 +285,8 @@ def _clashing(change: Change, policy: Conflicts) -> Change:
         action = Action.Update if compare.is_drift(live, predicted) else change.action
         change = replace(change, action=action, predicted=predicted, takes_over=True)
     if policy is Conflicts.Fail and (found := fields.clashes(live, predicted)):
-        return _refused(change.ref, change.desired or {}, live, told(found, live, predicted))
+        return _refused(change.ref, change.desired or {}, live, diffs.clashing(found, live, predicted))
     return replace(change, reason=_what_changes(change)) if change.action is Action.Update else change
-
-
-def told(found: Iterable[fields.Clash], live: Manifest, predicted: Manifest | None) -> str:
-    """Who has set what when, and what Git says: `spec.replicas is 4, set by hpa at …; Git says 2`."""
-    return ", ".join(
-        f"{path} is {_short(value)}, set by {clash.manager}{f' at {clash.at}' if clash.at else ''}; "
-        f"Git says {_short(dict(fields.leaves(clash.fields, predicted)).get(path))}"
-        for clash in found
-        for path, value in fields.leaves(clash.fields, live)
-    )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def blocking(name: Ref, reason: str) -> Change:
@@ -375,59 +349,9 @@ def _overruled(change: Change) -> list[str]:
     return sorted({clash.manager for clash in fields.clashes(change.live, change.predicted)})
 
 
-def _sides(change: Change) -> tuple[Manifest | None, Manifest | None]:
-    """Live and coming state, reduced to the fields we own on either side, fit for eyes."""
+def _sides(change: Change) -> diffs.Sides:
     gone = change.action is Action.Create and change.live is not None
-    live, coming = (None if gone else change.live), change.predicted or change.desired
-    ours, coming_ours = fields.ours_to_say(live), fields.owned(change.predicted)
-    if change.predicted is not None and coming_ours is not None:
-        mask = fields.union(ours, coming_ours) if ours is not None else coming_ours
-        return _fit(live, mask), _fit(coming, coming_ours)
-    if coming is None or live is None:
-        return _fit(live, ours), _fit(coming, None)
-    return _shaped(_fit(live, None), _fit(coming, None)), _fit(coming, None)
-
-
-def _fit(obj: Manifest | None, mask: fields.FieldSet | None) -> Manifest | None:
-    if obj is None:
-        return None
-    clean = masked(obj, _tag)
-    if mask is not None:
-        named = {"name": clean["metadata"].get("name"), "namespace": clean["metadata"].get("namespace")}
-        shape = fields.project(clean, mask) or {}
-        meta = {k: v for k, v in named.items() if v} | (shape.get("metadata") or {})
-        clean = {"apiVersion": clean["apiVersion"], "kind": clean["kind"], **shape, "metadata": meta}
-    for part, key in (("annotations", TRACKING_ID), ("labels", APP_LABEL)):
-        # Our own marks are on everything; in a diff they would only be noise.
-        left = {k: v for k, v in (clean["metadata"].get(part) or {}).items() if k != key}
-        clean["metadata"] = {k: v for k, v in clean["metadata"].items() if k != part} | (
-            {part: left} if left else {}
-        )
-    return clean
-
-
-def _shaped(live: Any, like: Any) -> Any:
-    """The parts of `live` that `like` also speaks of, for servers that do not tell who owns what."""
-    if isinstance(live, dict) and isinstance(like, dict):
-        return {k: _shaped(v, like[k]) for k, v in live.items() if k in like}
-    if isinstance(live, list) and isinstance(like, list) and len(live) == len(like):
-        return [_shaped(a, b) for a, b in zip(live, like, strict=True)]
-    return live
-
-
-def _tag(where: str, value: str) -> str:
-    return "••••" + hmac.new(_TAG_KEY, value.encode(), "sha256").hexdigest()[:4]
-
-
-def _lines(obj: Manifest | None) -> list[str]:
-    return dump(obj).decode().splitlines() if obj is not None else []
-
-
-def _bounded(lines: list[str]) -> str:
-    cut = [line if len(line) <= _MAX_WIDTH else f"{line[:_MAX_WIDTH]}…" for line in lines[:_MAX_LINES]]
-    if len(lines) > _MAX_LINES:
-        cut.append(f"… {len(lines) - _MAX_LINES} more lines")
-    return "\n".join(cut) + "\n" if cut else ""
+    return diffs.sides(None if gone else change.live, change.desired, change.predicted)
 
 
 def _told(change: Change) -> str:

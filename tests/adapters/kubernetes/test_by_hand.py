@@ -172,3 +172,15 @@ def test_an_item_of_a_list_is_yielded_by_its_key(either: Any) -> None:
     assert not either.deploy(json.dumps(ours))[0].writes
     spec = either.get("Deployment", "web", "apps")["spec"]["template"]["spec"]
     assert [c["image"] for c in spec["containers"]] == ["registry.example/patched"]
+
+
+def test_a_conflict_about_a_secret_shows_no_value(either: Any) -> None:
+    def secret(value: str) -> dict[str, Any]:
+        meta = {"name": "key", "annotations": {"tidegate.dev/conflicts": "fail"}}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"k": value}}
+
+    either.deploy(json.dumps(secret("b25l")))
+    by_kubectl(either, secret("dGhlaXJz"), "somebody")
+    with pytest.raises(Refused, match=r"data\.k is .*, set by somebody") as refused:
+        either.deploy(json.dumps(secret("b3Vycw==")))
+    assert not any(value in str(refused.value) for value in ("dGhlaXJz", "b3Vycw", "theirs", "ours;"))
