@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tidegate.domain.manifests import Ref
-from tidegate.domain.options import Phase
+from tidegate.domain.manifests import Ref, read
+from tidegate.domain.options import Phase, split
 from tidegate.domain.plan import Action
-from tidegate.errors import Refused
+from tidegate.domain.schedule import Hooks
+from tidegate.errors import Refused, Unreachable
 
 ARGO = "argocd.argoproj.io/"
 
@@ -257,3 +258,22 @@ def test_another_applications_hook_is_not_touched(either: Any) -> None:
     either.patch({**foreign, "metadata": foreign["metadata"]}, "other")
     with pytest.raises(Refused, match="belongs to default:books"):
         either.sync(joined(config("conf"), job("migrate", "PreSync")))
+
+
+def test_a_plan_that_is_tried_again_repeats_no_hook_that_is_done(either: Any) -> None:
+    text = joined(config("conf"), job("migrate", "PreSync", **{"test/swept": ""}))
+    kept, hooks = split(read(text.encode(), "test.yaml"))
+    plan = either.cluster.look(either.owner, kept, hooks=Hooks("one", tuple(hooks)))
+
+    def fence() -> None:
+        if any(name.endswith("conf") for name in either.requests.names):
+            raise Unreachable("the API server is away")
+
+    either.requests.clear()
+    with pytest.raises(Unreachable):
+        either.cluster.apply(either.owner, plan, fence=fence)
+    assert either.requests.names.count("~migrate") >= 1
+    either.requests.clear()
+    result = either.cluster.apply(either.owner, plan, fence=lambda: None)
+    assert not result.failure
+    assert "~migrate" not in either.requests.names

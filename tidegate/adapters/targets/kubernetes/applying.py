@@ -115,6 +115,10 @@ def _apply(
     objects: Objects, owner: Owner, plan: Plan, fence: Fence, creates_namespace: bool, patience: Patience
 ) -> SyncResult:
     before = plan.inventory or read_inventory(objects, owner) or Inventory(owner, is_stored=False)
+    if plan.hooks is not None and (now := read_inventory(objects, owner)):
+        # a plan that is tried again is older than what the first try has done
+        before = replace(before, progress=now.progress)
+        plan = replace(plan, inventory=before)
     if creates_namespace and plan.acts:
         ensure_namespace(objects, fence)
     union = before.union(plan.entries()) if plan.acts else before
