@@ -153,8 +153,11 @@ def stable(text: str, names: answers.Names) -> str:
     return _events_in_order(_BLANKS.sub("  ", _TRAILING.sub("", text)).strip("\n"))
 
 
+_OF_THE_START = re.compile(r"\b(FailedScheduling|Unhealthy|TaintManagerEviction)\b")
+
+
 def _events_in_order(text: str) -> str:
-    """Those of one second come in any order, and probes fail as often as a start takes."""
+    """Those of one second come in any order; what a start of node and program takes is chance."""
     head, mark, events = text.rpartition("  ----  ------  ----  ----  -------\n")
-    told = sorted(line for line in events.splitlines() if "Unhealthy" not in line)
+    told = sorted(line for line in events.splitlines() if not _OF_THE_START.search(line))
     return f"{head}{mark}" + "\n".join(told) if mark else text
