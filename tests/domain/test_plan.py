@@ -175,6 +175,19 @@ def test_a_diff_is_bounded() -> None:
     assert "more lines" in text
 
 
+def test_a_plan_that_would_prune_too_large_a_share_is_refused_as_a_whole() -> None:
+    there = [config_map(f"c{n}") for n in range(10)]
+    live = {ref(m): live_of(m) for m in there}
+    known = Inventory(OWNER).union(entry(m, m) for m in live.values())
+    refused = plan(there[:4], live, {}, known, max_prune=50)
+    assert len(refused.refusals) == 6
+    assert (
+        "6 of 10 objects would be pruned, more than 50 %; raise the target's max_prune" in refused.refusals[0]
+    )
+    assert not plan(there[:5], live, {}, known, max_prune=50).refusals
+    assert not plan(there[:4], live, {}, known, max_prune=100).refusals
+
+
 # --- inventory, tracking ------------------------------------------------------------------------------------
 
 

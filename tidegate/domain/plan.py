@@ -37,6 +37,11 @@ class Action(StrEnum):
     Refused = "refused"
 
 
+_FEW = 10
+"""A set of fewer objects may change as a whole."""
+_NOTHING_RENDERED = (
+    "nothing was rendered, pruning would remove everything; set max_prune: 100 on the target if that is meant"
+)
 _SIGNS = {
     Action.Create: "+",
     Action.Update: "~",
@@ -208,6 +213,7 @@ def plan(
     unchanged: Set[Ref] = frozenset(),
     conflicts: Conflicts = Conflicts.Force,
     allow_empty: bool = False,
+    max_prune: int = 100,
 ) -> Plan:
     """What to do so that `live` becomes `desired`.
 
@@ -215,7 +221,7 @@ def plan(
     objects; `predicted` the dry-run answers for those not certainly unchanged, `unchanged` the names of those that
     are, as far as that is known already. Without `hooks` those in the cluster are left alone. Guards: an object
     tracked by somebody else is refused; Namespaces, CRDs, volumes and objects that ask for it are never pruned, nor
-    is everything at once, unless `allow_empty`.
+    is everything at once, unless `allow_empty`, or more than `max_prune` percent of ten objects or more.
     """
     names = [ref(m) for m in desired]
     asked = {ref(m): options(m) for m in desired}
@@ -232,7 +238,11 @@ def plan(
         if name not in wanted and name in live and name not in spared:
             changes.append(_unwanted(known, live[name], inventory.owner))
     if not desired and not allow_empty:
-        changes = [_guarded(c) for c in changes]
+        changes = [_guarded(c, _NOTHING_RENDERED) for c in changes]
+    pruned, there = sum(c.action is Action.Prune for c in changes), len(inventory.entries)
+    if there >= _FEW and pruned * 100 > there * max_prune:
+        why = f"{pruned} of {there} objects would be pruned, more than {max_prune} %"
+        changes = [_guarded(c, f"{why}; raise the target's max_prune if that is meant") for c in changes]
 
     def place(change: Change) -> tuple[bool, order.Key]:
         wave = asked[change.ref].wave if change.ref in asked else 0
@@ -322,11 +332,12 @@ def _unwanted(known: Entry, live: Manifest, owner: Owner) -> Change:
     return replace(leave, action=Action.Prune, reason="no longer in the rendered set")
 
 
-def _guarded(change: Change) -> Change:
-    if change.action is not Action.Prune:
-        return change
-    reason = "nothing was rendered, pruning would remove everything; allow an empty set if that is meant"
-    return replace(change, action=Action.Refused, reason=reason, blocks=True)
+def _guarded(change: Change, why: str) -> Change:
+    return (
+        replace(change, action=Action.Refused, reason=why, blocks=True)
+        if change.action is Action.Prune
+        else change
+    )
 
 
 # --- what people read ---------------------------------------------------------------------------------------

@@ -65,17 +65,22 @@ class Audit(Requests):
 
     @property
     def writes(self) -> list[tuple[str, str]]:
+        mine = [(e["verb"], e["requestURI"]) for e in self._events() if "dryRun" not in e["requestURI"]]
+        paths = [(VERBS[verb], uri.partition("?")[0]) for verb, uri in mine if verb in VERBS]
+        return [(method, path) for method, path in paths if not _of_status(path)]
+
+    @property
+    def users(self) -> set[str]:
+        """As whom everything was asked, also what only read; the Jobs' own controller left out."""
+        asked = [e for e in self._events() if e["objectRef"]["resource"] != "jobs"]
+        return {(e.get("impersonatedUser") or e["user"])["username"] for e in asked}
+
+    def _events(self) -> list[dict[str, Any]]:
         with self.log.open("rb") as stream:
             stream.seek(self.start)
             events = [json.loads(line) for line in stream]
-        asked = [(e["verb"], e["requestURI"]) for e in events if e.get("userAgent") == "tidegate"]
-        mine = [
-            (verb, uri)
-            for verb, uri in asked
-            if f"/namespaces/{self.namespace}/" in uri and "dryRun" not in uri
-        ]
-        paths = [(VERBS[verb], uri.partition("?")[0]) for verb, uri in mine if verb in VERBS]
-        return [(method, path) for method, path in paths if not _of_status(path)]
+        here = f"/namespaces/{self.namespace}/"
+        return [e for e in events if e.get("userAgent") == "tidegate" and here in e["requestURI"]]
 
 
 @dataclass

@@ -18,9 +18,27 @@ from tidegate.domain.manifests import Manifest, Ref
 from tidegate.domain.options import Conflicts
 from tidegate.domain.plan import Owner, Plan, SyncResult
 from tidegate.domain.schedule import Hooks
+from tidegate.domain.scope import Scope
 from tidegate.settings import settings as environment
 
 __all__ = ["Cluster", "KubernetesLease", "Settings", "build"]
+
+
+class Allow(BaseModel):
+    """What a stage may touch; patterns with `*`. Kinds are written `Deployment.apps`, of the core group `ConfigMap`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces beside the target's own."""
+    kinds: tuple[str, ...] = ("*",)
+    """Kinds inside namespaces."""
+    cluster_kinds: tuple[str, ...] = ()
+    """Kinds outside of namespaces: none unless named."""
+
+    def scope(self) -> Scope:
+        """The same for deciding."""
+        return Scope(self.namespaces, self.kinds, self.cluster_kinds)
 
 
 class Settings(BaseModel):
@@ -38,6 +56,12 @@ class Settings(BaseModel):
     """Create the namespace when it is missing."""
     conflicts: Conflicts = Conflicts.Force
     """What happens to a field that another manager has set to something else; see `docs/sync.md`."""
+    max_prune: int = Field(default=50, ge=0, le=100)
+    """Percent of its objects that one sync may prune, when there are ten or more; with 100 also all at once."""
+    service_account: str | None = Field(default=None, pattern=r"^([a-z0-9.-]{1,253}/)?[a-z0-9.-]{1,253}$")
+    """Every request is made as this ServiceAccount, `name` in the target's namespace or `namespace/name`."""
+    allow: Allow | None = None
+    """What the stage may touch; without it whatever the cluster grants."""
 
 
 class Cluster:
@@ -46,7 +70,10 @@ class Cluster:
     def __init__(self, settings: Settings) -> None:
         kubeconfig = settings.kubeconfig.expanduser() if settings.kubeconfig else None
         self._settings = settings
-        self._objects = Objects(Rest(partial(connect, kubeconfig, settings.context)), settings.namespace)
+        account = _account(settings)
+        self._objects = Objects(
+            Rest(partial(connect, kubeconfig, settings.context, account)), settings.namespace
+        )
 
     @property
     def namespace(self) -> str:
@@ -83,7 +110,9 @@ class Cluster:
             desired,
             hooks=hooks,
             conflicts=self._settings.conflicts,
-            allow_empty=allow_empty,
+            scope=self._settings.allow.scope() if self._settings.allow else None,
+            allow_empty=allow_empty or self._settings.max_prune == 100,
+            max_prune=self._settings.max_prune,
             makes_namespace=self._settings.create_namespace,
         )
 
@@ -137,6 +166,14 @@ class Cluster:
     ) -> tuple[int, bytes]:
         """Status and body of an HTTP GET, through the API server's service proxy."""
         return services.get_service(self._objects, namespace, service, port, path, timeout)
+
+
+def _account(settings: Settings) -> str | None:
+    """The user that a ServiceAccount is to the API server, which adds its groups itself."""
+    if settings.service_account is None:
+        return None
+    namespace, _, name = settings.service_account.rpartition("/")
+    return f"system:serviceaccount:{namespace or settings.namespace}:{name}"
 
 
 def build(settings: Settings) -> Cluster:

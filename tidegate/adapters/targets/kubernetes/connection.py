@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,19 @@ class Connection:
     headers: Callable[[], dict[str, str]]
 
 
-def connect(kubeconfig: Path | None, context: str | None) -> Connection:
+def connect(kubeconfig: Path | None, context: str | None, account: str | None = None) -> Connection:
     """Open (lazily) what kubeconfig and context name; without either, inside a pod, its service account.
 
-    Raises `SpecError` when the configuration cannot be used.
+    With `account` every request is made as that user; there is no way back to our own rights. Raises `SpecError`
+    when the configuration cannot be used.
     """
+    found = _connect(kubeconfig, context)
+    if account is None:
+        return found
+    return replace(found, headers=lambda: {**found.headers(), "Impersonate-User": account})
+
+
+def _connect(kubeconfig: Path | None, context: str | None) -> Connection:
     inside = kubeconfig is None and context is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     found = None if inside else simple(kubeconfig, context, _POOL_SIZE)
     if found is not None:

@@ -14,8 +14,9 @@ from tidegate.domain.compare import certainly_unchanged
 from tidegate.domain.inventory import Inventory
 from tidegate.domain.manifests import Manifest, Ref, is_masked, normal, ref, unique
 from tidegate.domain.options import Conflicts, options
-from tidegate.domain.plan import Change, Owner, Plan, Refusal, blocking, plan
+from tidegate.domain.plan import Action, Change, Owner, Plan, Refusal, blocking, plan
 from tidegate.domain.schedule import Hook, Hooks
+from tidegate.domain.scope import Scope
 from tidegate.domain.tracking import stamped, tracked_by
 from tidegate.errors import Conflict, NotFound, Rejected
 
@@ -34,7 +35,9 @@ def look(
     *,
     hooks: Hooks | None = None,
     conflicts: Conflicts = Conflicts.Force,
+    scope: Scope | None = None,
     allow_empty: bool = False,
+    max_prune: int = 100,
     makes_namespace: bool = False,
 ) -> Plan:
     """What applying `desired` and running `hooks` would do, as a plan."""
@@ -45,6 +48,9 @@ def look(
     hooks = _placed(objects, owner, hooks)
     run = hooks.manifests if hooks else ()
     unique((m, "the rendered set") for m in (*ours, *run))
+    forbidden = [(ref(m), scope.forbids(ref(m), objects.namespace)) for m in (*ours, *run)] if scope else []
+    if any(why for _, why in forbidden):
+        return Plan(tuple(blocking(name, why) for name, why in forbidden if why))
     inventory = read_inventory(objects, owner) or recover_inventory(objects, owner, map(ref, ours))
     named = {ref(m): m for m in ours}
     live = objects.read({**named, **dict.fromkeys(map(ref, run)), **inventory.entries})
@@ -66,7 +72,10 @@ def look(
         unchanged=unchanged,
         conflicts=conflicts,
         allow_empty=allow_empty,
+        max_prune=max_prune,
     )
+    if scope is not None:
+        found = replace(found, changes=tuple(_spared(c, scope, objects.namespace) for c in found.changes))
     refused = _refused_hooks(objects, found.pending_hooks, live, inventory, coming)
     return replace(found, changes=(*found.changes, *refused)) if refused else found
 
@@ -88,6 +97,12 @@ def _placed(objects: Objects, owner: Owner, hooks: Hooks | None) -> Hooks | None
     if hooks is None:
         return None
     return replace(hooks, manifests=tuple(stamped(normal(objects.placed(m)), owner) for m in hooks.manifests))
+
+
+def _spared(change: Change, scope: Scope, home: str) -> Change:
+    """A prune of what the stage may no longer touch is left to a person."""
+    why = scope.forbids(change.ref, home) if change.action is Action.Prune else ""
+    return replace(change, action=Action.Refused, reason=f"not pruned: {why}") if why else change
 
 
 def _refused_hooks(
