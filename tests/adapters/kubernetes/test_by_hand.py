@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tidegate.adapters.targets.kubernetes import Ignore, Settings, build
 from tidegate.adapters.targets.kubernetes.rest import Request
 from tidegate.domain import fields
+from tidegate.domain.ignoring import as_it_is
 from tidegate.domain.manifests import Manifest, ref
 from tidegate.domain.plan import Action
 from tidegate.errors import Refused
@@ -184,3 +188,53 @@ def test_a_conflict_about_a_secret_shows_no_value(either: Any) -> None:
     with pytest.raises(Refused, match=r"data\.k is .*, set by somebody") as refused:
         either.deploy(json.dumps(secret("b3Vycw==")))
     assert not any(value in str(refused.value) for value in ("dGhlaXJz", "b3Vycw", "theirs", "ours;"))
+
+
+def ignoring(world: Any, kubeconfig: Path, **rule: Any) -> Any:
+    """The same stage with one rule about fields that are not ours to decide."""
+    settings = Settings(kubeconfig=kubeconfig, namespace=world.cluster.namespace, ignore=(Ignore(**rule),))
+    return dataclasses.replace(world, cluster=build(settings))
+
+
+def test_a_field_that_is_ignored_is_made_as_git_says_and_then_left_alone(
+    either: Any, kubeconfig_of: Path
+) -> None:
+    world = ignoring(either, kubeconfig_of, kind="Deployment.apps", pointers=("/spec/replicas",))
+    world.deploy(replicas(2))
+    assert world.get("Deployment", "web", "apps")["spec"]["replicas"] == 2
+    scaled(world, 5)
+    assert not world.deploy(replicas(2))[0].writes
+    world.deploy(replicas(3, note="new"))
+    live = world.get("Deployment", "web", "apps")
+    assert (live["spec"]["replicas"], live["metadata"]["annotations"]["tidegate.dev/note"]) == (5, "new")
+
+
+def test_what_a_named_manager_has_set_is_ignored_and_what_others_have_set_is_not(
+    either: Any, kubeconfig_of: Path
+) -> None:
+    world = ignoring(either, kubeconfig_of, managers=("scale*",))
+    world.deploy(replicas(2))
+    scaled(world, 5)
+    assert not world.deploy(replicas(2))[0].writes
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 7},
+    }
+    by_kubectl(world, body, "somebody")
+    plan, _ = world.deploy(replicas(2))
+    assert plan.changes[0].reason == "spec.replicas (set by somebody)"
+
+
+@pytest.mark.parametrize(
+    ("pointer", "live", "result"),
+    [
+        ("/data/a", {"data": {"a": "9"}}, {"data": {"a": "9", "b": "2"}}),
+        ("/data/a", {"data": {}}, {"data": {"b": "2"}}),
+        ("/data/c~1d", {"data": {"c/d": "3"}}, {"data": {"a": "1", "b": "2", "c/d": "3"}}),
+        ("/spec/x", {"data": {}}, {"data": {"a": "1", "b": "2"}}),
+    ],
+)
+def test_a_pointer_takes_the_value_that_is_there(pointer: str, live: Manifest, result: Manifest) -> None:
+    assert as_it_is({"data": {"a": "1", "b": "2"}}, live, [pointer]) == result

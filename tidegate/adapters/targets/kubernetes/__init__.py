@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +15,7 @@ from tidegate.adapters.targets.kubernetes.lease import KubernetesLease
 from tidegate.adapters.targets.kubernetes.objects import Objects
 from tidegate.adapters.targets.kubernetes.rest import Rest
 from tidegate.domain.health import Custom, Health
+from tidegate.domain.ignoring import Rule
 from tidegate.domain.manifests import Manifest, Ref
 from tidegate.domain.options import Conflicts
 from tidegate.domain.plan import Owner, Plan, SyncResult
@@ -41,6 +43,25 @@ class Allow(BaseModel):
         return Scope(self.namespaces, self.kinds, self.cluster_kinds)
 
 
+class Ignore(BaseModel):
+    """Fields that are not ours to decide, like Argo CD's `ignoreDifferences`; they stay as the cluster has them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = "*"
+    """Kinds, with `*`: `Deployment.apps`, of the core group `ConfigMap`."""
+    name: str = "*"
+    """Names, with `*`."""
+    pointers: tuple[Annotated[str, Field(pattern=r"^(/[^/]+)+$")], ...] = ()
+    """JSON pointers, like `/spec/replicas`."""
+    managers: tuple[str, ...] = ()
+    """Field managers, with `*`: what they have set is theirs."""
+
+    def rule(self) -> Rule:
+        """The same for deciding."""
+        return Rule(self.kind, self.name, self.pointers, self.managers)
+
+
 class Settings(BaseModel):
     """`target: {kind: kubernetes, context: prod, namespace: shop}`."""
 
@@ -56,6 +77,8 @@ class Settings(BaseModel):
     """Create the namespace when it is missing."""
     conflicts: Conflicts = Conflicts.Force
     """What happens to a field that another manager has set to something else; see `docs/sync.md`."""
+    ignore: tuple[Ignore, ...] = ()
+    """Fields that are not ours to decide."""
     max_prune: int = Field(default=50, ge=0, le=100)
     """Percent of its objects that one sync may prune, when there are ten or more; with 100 also all at once."""
     service_account: str | None = Field(default=None, pattern=r"^([a-z0-9.-]{1,253}/)?[a-z0-9.-]{1,253}$")
@@ -110,6 +133,7 @@ class Cluster:
             desired,
             hooks=hooks,
             conflicts=self._settings.conflicts,
+            ignore=[rule.rule() for rule in self._settings.ignore],
             scope=self._settings.allow.scope() if self._settings.allow else None,
             allow_empty=allow_empty or self._settings.max_prune == 100,
             max_prune=self._settings.max_prune,

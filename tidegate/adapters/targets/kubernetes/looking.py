@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import reduce
 
 from tidegate.adapters.targets.kubernetes.inventories import read_inventory, recover_inventory
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
 from tidegate.domain import fields
 from tidegate.domain.compare import certainly_unchanged
+from tidegate.domain.ignoring import Rule, as_it_is, managers
+from tidegate.domain.ignoring import pointers as ignored
 from tidegate.domain.inventory import Inventory
 from tidegate.domain.manifests import Manifest, Ref, is_masked, normal, ref, unique
 from tidegate.domain.options import Conflicts, options
@@ -36,6 +39,7 @@ def look(
     hooks: Hooks | None = None,
     conflicts: Conflicts = Conflicts.Force,
     scope: Scope | None = None,
+    ignore: Sequence[Rule] = (),
     allow_empty: bool = False,
     max_prune: int = 100,
     makes_namespace: bool = False,
@@ -52,16 +56,21 @@ def look(
     if any(why for _, why in forbidden):
         return Plan(tuple(blocking(name, why) for name, why in forbidden if why))
     inventory = read_inventory(objects, owner) or recover_inventory(objects, owner, map(ref, ours))
+    live = objects.read(dict.fromkeys([*map(ref, ours), *map(ref, run), *inventory.entries]))
+    ours = [_with_ignored(m, live.get(ref(m)), ignore) for m in ours]
     named = {ref(m): m for m in ours}
-    live = objects.read({**named, **dict.fromkeys(map(ref, run)), **inventory.entries})
     unchanged = {n for n, m in named.items() if certainly_unchanged(m, live.get(n), inventory.entries.get(n))}
     asked = [m for n, m in named.items() if n not in unchanged and _may_ask(m, live.get(n), inventory)]
     coming = {ref(m).name for m in ours if m["kind"] == "Namespace"} | (
         {objects.namespace} if makes_namespace else set()
     )
     answers = _dry_runs(objects, asked, live, coming)
-    giving = [m for m in asked if (options(m).conflicts or conflicts) is Conflicts.Yield]
-    given = {ref(m): made for m in giving if (made := _yielded(m, live.get(ref(m)), answers.get(ref(m))))}
+    given = {
+        name: made
+        for name, m in ((ref(m), m) for m in asked)
+        if (whose := _strong(m, conflicts, ignore))
+        and (made := _yielded(m, live.get(name), answers.get(name), whose))
+    }
     answers |= _dry_runs(objects, list(given.values()), live, coming)
     found = plan(
         [given.get(ref(m), m) for m in ours],
@@ -80,13 +89,27 @@ def look(
     return replace(found, changes=(*found.changes, *refused)) if refused else found
 
 
+def _with_ignored(desired: Manifest, live: Manifest | None, rules: Sequence[Rule]) -> Manifest:
+    return as_it_is(desired, live, ignored(rules, ref(desired))) if live is not None and rules else desired
+
+
+def _strong(desired: Manifest, conflicts: Conflicts, rules: Sequence[Rule]) -> list[str]:
+    """Patterns of the managers whose values beat ours."""
+    yields = (options(desired).conflicts or conflicts) is Conflicts.Yield
+    return ["*"] if yields else managers(rules, ref(desired))
+
+
 def _yielded(
-    desired: Manifest, live: Manifest | None, predicted: Manifest | Refusal | None
+    desired: Manifest,
+    live: Manifest | None,
+    predicted: Manifest | Refusal | None,
+    whose: Sequence[str],
 ) -> Manifest | None:
-    """The manifest without what others have set to something else; None when there is no such thing."""
+    """The manifest without what these managers have set to something else; None when there is no such thing."""
     if live is None or predicted is None or isinstance(predicted, Refusal):
         return None
-    theirs = [clash.fields for clash in fields.clashes(live, predicted)]
+    clashes = fields.clashes(live, predicted)
+    theirs = [c.fields for c in clashes if any(fnmatchcase(c.manager, pattern) for pattern in whose)]
     if not theirs:
         return None
     made: Manifest = fields.without(desired, reduce(fields.joined, theirs))
