@@ -95,7 +95,7 @@ def said(outcome: Outcome, gap: str | None = None) -> Verdict:
             replace(LIVE, candidate=None, promoted=None, intent=None, good=None), Hold, id="no release"
         ),
         pytest.param(replace(LIVE, head_differs=True), Render, id="a config commit becomes the intent"),
-        pytest.param(replace(LIVE, pending=2), Deploy, id="drift is put right"),
+        pytest.param(replace(LIVE, drift=("ConfigMap a is missing",)), Deploy, id="drift is put right"),
         pytest.param(replace(MID, canary=None), Shift, id="a change of pods starts with a canary"),
         pytest.param(
             replace(MID, canary=None, leftovers=2),

@@ -157,6 +157,17 @@ def clashes(live: Manifest | None, predicted: Manifest | None) -> list[Clash]:
     return found
 
 
+def undone(live: Manifest | None, coming: Manifest | None) -> list[Clash]:
+    """What people's hands have set that is no longer there in the coming state."""
+    entries = [(e, e.get("fieldsV1") or {}) for e in by_hand(live)]
+    found = [(e, differing(theirs, live, coming)) for e, theirs in entries]
+    return [
+        Clash(e.get("manager") or "somebody", e.get("time") or "", differs)
+        for e, differs in found
+        if differs is not None
+    ]
+
+
 def differing(fields: FieldSet, one: Any, other: Any) -> FieldSet | None:
     """The part of a field set in which two values differ; None when they are the same there."""
     parts = {key: sub for key, sub in fields.items() if key != "."}

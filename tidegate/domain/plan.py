@@ -120,6 +120,11 @@ class Plan:
         return tuple(c for c in self.changes if c.action in _WRITES)
 
     @property
+    def drift(self) -> tuple[str, ...]:
+        """For a set that was live before: what is not as it was left, and who did it; a sentence per object."""
+        return tuple(_drifted(c) for c in self.writes)
+
+    @property
     def refusals(self) -> tuple[str, ...]:
         """Sentences that forbid applying any of it; empty for a plan that may be applied."""
         return tuple(f"{c.ref}: {c.reason}" for c in self.changes if c.blocks)
@@ -356,8 +361,24 @@ def _what_changes(change: Change) -> str:
 
 
 def _overruled(change: Change) -> list[str]:
-    """Managers whose values we force ours upon: no silent overwrite."""
-    return sorted({clash.manager for clash in fields.clashes(change.live, change.predicted)})
+    """Managers whose values we force ours upon, each with its last time: no silent overwrite."""
+    found = [*fields.clashes(change.live, change.predicted)]
+    if change.takes_over:
+        found += fields.undone(change.live, change.predicted)
+    last: dict[str, str] = {}
+    for clash in found:
+        last[clash.manager] = max(clash.at, last.get(clash.manager, ""))
+    return [f"{manager} at {at}" if at else manager for manager, at in sorted(last.items())]
+
+
+def _drifted(change: Change) -> str:
+    match change.action:
+        case Action.Create:
+            return f"{change.ref} is missing"
+        case Action.Prune:
+            return f"{change.ref} is no longer wanted"
+        case _:
+            return f"{change.ref}: {change.reason}" if change.reason else str(change.ref)
 
 
 def _sides(change: Change) -> diffs.Sides:

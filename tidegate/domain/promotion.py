@@ -35,6 +35,9 @@ from tidegate.domain.rollout import Canary
 from tidegate.domain.windows import is_open, next_opening
 from tidegate.spec import Stage, Threshold
 
+_TOLD = 3
+"""Objects that a sentence about drift names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -104,8 +107,8 @@ class StageView:
     """Of the running canary or trial, recomputed now."""
     passed: bool = False
     """Whether the ledger holds the gate's final yes for this intent."""
-    pending: int = 0
-    """Writes that would make the cluster equal to a synced intent."""
+    drift: tuple[str, ...] = ()
+    """What is not as a synced intent says, a sentence per object: which fields, set by whom and when."""
     problem: str = ""
     """Why the head of the config repository cannot be rendered; empty when it can."""
     offline: bool = False
@@ -338,10 +341,12 @@ def _complete(verdict: Verdict | None) -> bool:
 
 
 def _put_right(view: StageView) -> Move | None:
-    if not (_synced(view) and view.pending):
+    if not (_synced(view) and view.drift):
         return None
-    many = "object differs" if view.pending == 1 else "objects differ"
-    return Deploy(f"{view.pending} {many} from the intent of {view.stage.name}")
+    many = "object differs" if len(view.drift) == 1 else "objects differ"
+    more = f" and {len(view.drift) - _TOLD} more" if len(view.drift) > _TOLD else ""
+    told = "; ".join(view.drift[:_TOLD]) + more
+    return Deploy(f"{len(view.drift)} {many} from the intent of {view.stage.name}: {told}")
 
 
 def _wait(view: StageView) -> Move | None:

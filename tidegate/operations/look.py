@@ -123,7 +123,7 @@ def look(desk: Desk, now: datetime, away: Away | None = None) -> StageView:
         trial=trial,
         verdict=_verdict(desk, trying, trial, found, now),
         passed=bool(seen.intent and gate_passed(stage_records, seen.intent.commit)),
-        pending=_pending(desk, seen) if synced else 0,
+        drift=_drift(desk, seen) if synced else (),
         problem=seen.problem,
         offline=seen.offline,
     )
@@ -326,9 +326,9 @@ def canaries(desk: Desk) -> list[Manifest]:
     return [m for m in found if tracked_by(m) == str(desk.owner)]
 
 
-def _pending(desk: Desk, seen: Seen) -> int:
+def _drift(desk: Desk, seen: Seen) -> tuple[str, ...]:
     kept, _ = split(list(seen.intent_manifests))
-    return len(desk.target.look(desk.owner, kept).writes)
+    return desk.target.look(desk.owner, kept).drift
 
 
 def _leftovers(desk: Desk, seen: Seen, now: datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_a_field_that_another_manager_set_becomes_ours_and_the_plan_says_so(eith
     either.deploy(replicas(1))
     scaled(either, 4)
     plan, _ = either.deploy(replicas(2))
-    assert plan.changes[0].reason == "spec.replicas (set by scaler)"
+    assert plan.changes[0].reason.startswith("spec.replicas (set by scaler at 20")
     assert either.get("Deployment", "web", "apps")["spec"]["replicas"] == 2
 
 
@@ -224,7 +225,7 @@ def test_what_a_named_manager_has_set_is_ignored_and_what_others_have_set_is_not
     }
     by_kubectl(world, body, "somebody")
     plan, _ = world.deploy(replicas(2))
-    assert plan.changes[0].reason == "spec.replicas (set by somebody)"
+    assert plan.changes[0].reason.startswith("spec.replicas (set by somebody at 20")
 
 
 @pytest.mark.parametrize(
@@ -238,3 +239,18 @@ def test_what_a_named_manager_has_set_is_ignored_and_what_others_have_set_is_not
 )
 def test_a_pointer_takes_the_value_that_is_there(pointer: str, live: Manifest, result: Manifest) -> None:
     assert as_it_is({"data": {"a": "1", "b": "2"}}, live, [pointer]) == result
+
+
+def test_drift_is_named_with_its_field_its_author_and_its_time(either: Any) -> None:
+    other = {**deployment("gone"), "metadata": {"name": "gone"}}
+    text = "\n---\n".join([config(a="1"), json.dumps(deployment("web")), json.dumps(other)])
+    either.deploy(text)
+    by_kubectl(either, json.loads(config(x="1")))
+    scaled(either, 4)
+    gone = either.get("Deployment", "gone", "apps")
+    either.cluster._objects.delete(ref(gone), uid=gone["metadata"]["uid"])
+    space = either.cluster.namespace
+    drift = sorted(either.look(text).drift)
+    assert re.fullmatch(rf"ConfigMap {space}/conf: data\.x \(set by kubectl-edit at 20.*Z\)", drift[0])
+    assert drift[1].startswith(f"Deployment {space}/gone")
+    assert re.fullmatch(rf"Deployment {space}/web: spec\.replicas \(set by scaler at 20.*Z\)", drift[2])
