@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.adapters.kubernetes.conftest import OWNER, World
 from tests.adapters.kubernetes.jobs import Jobs
 from tests.adapters.kubernetes.test_sync import config, job, joined
@@ -94,6 +96,7 @@ def _bare(text: str, namespace: str) -> list[str]:
     return [" ".join(line.replace(namespace, "NS").split(" ")[:4]) for line in text.splitlines()]
 
 
+@pytest.mark.timeout(1200)  # some seventy positions, each with a cluster of its own to look at
 def test_a_sync_killed_after_any_write_is_finished_by_the_next_one(
     either: World, kubeconfig_of: Path
 ) -> None:
