@@ -9,8 +9,10 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.contract.cases import HERE, filled, merged, objects
 
 TRANSCRIPTS = HERE / "transcripts.yaml"
 SECONDS = 180.0
+PATIENCE = 30.0
 _DATE = re.compile(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}")
 _FILE_TIME = re.compile(r"\t\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}")
 _FOLDER = re.compile(r"/\S*/(LIVE|MERGED)-\d+")
@@ -91,21 +94,35 @@ class Kubectl:
     home: Path
     """Where it keeps what it knows of the server."""
 
-    def run(self, case: Commands, unique: str, **values: str) -> list[dict[str, Any]]:
-        """What each command said and exited with, as far as it counts."""
+    def run(
+        self, case: Commands, unique: str, expected: Sequence[Any] = (), **values: str
+    ) -> list[dict[str, Any]]:
+        """What each command said and exited with, as far as it counts.
+
+        One that describes is asked again until it says what is `expected`: events arrive when they arrive.
+        """
         namespace = f"ns-{unique}"
         known = {"NS": namespace, "ID": unique, **values}
         names = answers.Names({namespace: "$NS", unique: "$ID", **{v: f"${k}" for k, v in values.items()}})
         self._run(["create", "namespace", namespace], "")
         told = []
-        for raw in case.steps:
+        for raw, wanted in zip_longest(case.steps, expected):
             step = filled(raw, known)
             words = ["--namespace", namespace, *shlex.split(step["run"])]
             words += [step["argument"]] if "argument" in step else []
             given = [filled(_object(entry), known) for entry in step.get("input") or ()]
-            done = self._run(words, yaml.safe_dump_all(given))
-            told.append(_shown(done, names, last=step.get("last", False)))
+            end = time.monotonic() + (PATIENCE if wanted and step["run"].startswith("describe") else 0.0)
+            shown = self._shown(words, given, names, step)
+            while shown != wanted and time.monotonic() < end:
+                shown = self._shown(words, given, names, step)
+            told.append(shown)
         return told
+
+    def _shown(
+        self, words: list[str], given: list[Any], names: answers.Names, step: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        done = self._run(words, yaml.safe_dump_all(given))
+        return _shown(done, names, last=step.get("last", False))
 
     def _run(self, words: list[str], text: str) -> subprocess.CompletedProcess[str]:
         env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig)}

@@ -77,7 +77,8 @@ def test_kubectl_follows_pods_as_it_does_on_kubernetes(
     request: pytest.FixtureRequest,
 ) -> None:
     kubeconfig, image = request.getfixturevalue(f"{place}_cluster")
-    told = Kubectl(kubeconfig, kubeconfig.parent).run(case, unique(), IMAGE=image)
+    expected = () if request.config.getoption("--record", default=False) else commands.read()[case.name]
+    told = Kubectl(kubeconfig, kubeconfig.parent).run(case, unique(), expected, IMAGE=image)
     _compare(case, told, place, said, request)
 
 
