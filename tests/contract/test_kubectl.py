@@ -25,14 +25,14 @@ ALONE = [case for case in CASES if not case.cluster]
 TOGETHER = [case for case in CASES if case.cluster]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """Kubeconfig, and an image that serves."""
+    """Kubeconfig, and an image that serves. Ends with this file: its threads draw random numbers while others run."""
     with Cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running.kubeconfig, push_server(running.registry)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def real_cluster(
     kubernetes_programs: Programs, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, str]]:
