@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.kubernetes.conftest import OWNER, World
+from tests.adapters.kubernetes.conftest import OWNER, Audit, World
 from tests.adapters.kubernetes.jobs import Jobs
 from tests.adapters.kubernetes.test_sync import config, job, joined
 from tidegate.adapters.targets.kubernetes import Cluster, Settings, build
@@ -117,6 +117,7 @@ def test_a_sync_killed_after_any_write_is_finished_by_the_next_one(
             sync(cluster, "two")
         return child.exitcode, settled(cluster)
 
+    stride = 4 if isinstance(either.requests, Audit) else 1  # a real server takes four times as long
     writes: list[str] = []
     reference = begun("reference")
     with Jobs(reference._objects):
@@ -124,7 +125,7 @@ def test_a_sync_killed_after_any_write_is_finished_by_the_next_one(
     expected = settled(reference)
     assert len(expected) == 28 + 5 + 1 + 3 + 1, "objects, what is new, the Secret, three hooks, the inventory"
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        ends = list(pool.map(killed_and_finished, range(len(writes) + MARGIN)))
+        ends = list(pool.map(killed_and_finished, range(0, len(writes) + MARGIN, stride)))
     codes = [code for code, _ in ends]
     assert set(codes) == {-signal.SIGKILL, 0}, "a conflict more or less makes one write more or less"
     assert codes.count(0) <= MARGIN + 3
