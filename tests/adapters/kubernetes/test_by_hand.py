@@ -128,14 +128,14 @@ def replicas(count: int, **notes: str) -> str:
     return json.dumps(body)
 
 
-def scaled(world: Any, count: int) -> None:
+def scaled(world: Any, count: int, manager: str = "scaler") -> None:
     body = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "web"},
         "spec": {"replicas": count},
     }
-    by_kubectl(world, body, "scaler")
+    by_kubectl(world, body, manager)
 
 
 def test_a_field_that_another_manager_set_becomes_ours_and_the_plan_says_so(either: Any) -> None:
@@ -217,13 +217,7 @@ def test_what_a_named_manager_has_set_is_ignored_and_what_others_have_set_is_not
     world.deploy(replicas(2))
     scaled(world, 5)
     assert not world.deploy(replicas(2))[0].writes
-    body = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web"},
-        "spec": {"replicas": 7},
-    }
-    by_kubectl(world, body, "somebody")
+    scaled(world, 7, "somebody")
     plan, _ = world.deploy(replicas(2))
     assert plan.changes[0].reason.startswith("spec.replicas (set by somebody at 20")
 

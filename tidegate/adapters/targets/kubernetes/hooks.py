@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tidegate.adapters.targets.kubernetes import waiting
 from tidegate.adapters.targets.kubernetes.objects import Objects, each
+from tidegate.adapters.targets.kubernetes.pruning import await_gone
 from tidegate.domain.health import Custom, Health, HealthStatus, health
 from tidegate.domain.manifests import Manifest, Ref, ref
 from tidegate.domain.options import DeletePolicy
@@ -50,7 +51,7 @@ def start(
         return
     if live is not None and (failed or DeletePolicy.BeforeHookCreation in hook.delete):
         remove(objects, live, fence)
-        if not _await_gone(objects, hook.ref):
+        if not await_gone(objects, hook.ref, _GONE_SECONDS):
             raise Conflict(
                 f"{hook.ref}: the one of an earlier sync is still being deleted; see its finalizers"
             )
@@ -161,12 +162,3 @@ def _unhold(objects: Objects, live: Manifest, fence: Callable[[], None]) -> None
 
 def _read(objects: Objects, name: Ref) -> Manifest | None:
     return objects.read([name]).get(name)
-
-
-def _await_gone(objects: Objects, name: Ref) -> bool:
-    end = time.monotonic() + _GONE_SECONDS
-    while _read(objects, name) is not None:
-        if time.monotonic() > end:
-            return False
-        time.sleep(_FIRST_POLL)
-    return True

@@ -47,9 +47,9 @@ def _prune(objects: Objects, change: Change, fence: Callable[[], None]) -> Outsi
     return None
 
 
-def await_gone(objects: Objects, name: Ref) -> bool:
+def await_gone(objects: Objects, name: Ref, seconds: float = _GONE_SECONDS) -> bool:
     """Whether it is gone, after waiting a while for that."""
-    end = time.monotonic() + _GONE_SECONDS
+    end = time.monotonic() + seconds
     while name in objects.read([name]):
         if time.monotonic() > end:
             return False
